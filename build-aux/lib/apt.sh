@@ -1,0 +1,197 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Debian packages: those that must be installed, and those that are only read.
+#
+# What must be installed is installed by the system's own apt, only if missing. Sources of QEMU and
+# Linux, Debian's kernel image and a newer meson come from Debian 13 through an apt configuration of
+# our own: own sources, lists, package state and download directory, all in the cache. Proxies and
+# credentials of the system's configuration still count, because that is read first and only the
+# places are replaced (apt-get -c).
+
+apt_release=trixie
+apt_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+apt_dir=$cache/apt
+apt_conf=$apt_dir/apt.conf
+versions=$cache/versions
+
+# What each part needs. One list for both Debian 12 and 13.
+packages_build=(build-essential pkg-config meson ninja-build git libc6-dev
+    libglib2.0-dev libjson-glib-dev libsystemd-dev liburing-dev)
+packages_qemu=(dpkg-dev debian-archive-keyring ca-certificates xz-utils patch rsync python3
+    python3-venv perl libpixman-1-dev zlib1g-dev libzstd-dev libattr1-dev libcap-ng-dev)
+packages_linux=(flex bison bc libelf-dev)
+packages_run=(seabios qemu-system-data ipxe-qemu busybox-static cpio)
+
+# ---- packages to install ------------------------------------------------------------------------
+
+# missing_packages NAME...: those that are not installed
+missing_packages() {
+    local name
+    local -A installed=()
+    while read -r name; do installed[${name%%:*}]=1; done < <(
+        dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' "$@" 2>/dev/null | sed -n 's/^ii *//p')
+    for name; do [[ ${installed[$name]-} ]] || echo "$name"; done
+}
+
+# as_root COMMAND...: runs it as root, or says which command would have been needed
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [[ -t 0 ]]; }; then
+        sudo "$@"
+    else
+        die "packages are missing, and this is neither root nor may it use sudo" "run as root: $*"
+    fi
+}
+
+# install_packages NAME...: installs what is missing, with the system's own apt and sources
+install_packages() {
+    local missing log=$cache/log/packages.log
+    mapfile -t missing < <(missing_packages "$@")
+    ((${#missing[@]})) || return 0
+    command -v apt-get >/dev/null || die "this is not a Debian system (no apt-get)"
+    say "installing ${#missing[@]} packages: ${missing[*]}"
+    local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}")
+    if ! as_root "${install[@]}" >"$log" 2>&1 </dev/null; then
+        # most likely the lists are old or were never fetched
+        as_root apt-get update >>"$log" 2>&1 </dev/null || true
+        as_root "${install[@]}" >>"$log" 2>&1 </dev/null || {
+            tail -n 8 "$log" >&2
+            die "apt-get could not install: ${missing[*]}" "the whole output is in $log"
+        }
+    fi
+}
+
+# ---- our own configuration ----------------------------------------------------------------------
+
+# debian_mirrors: the URIs of the Debian archive, the archive proper first, as the system has them.
+# Origin and label tell Debian's archive from others; where no lists were ever fetched, they are not
+# known, and an archive is taken to be Debian's if it has an -updates suite.
+debian_mirrors() {
+    local found
+    # shellcheck disable=SC2016  # apt expands these, not the shell
+    found=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 2>/dev/null |
+        sed -n 's/^Debian|Debian|//p' | sort -u | head -n 1)
+    [[ $found ]] || found=$(apt-get update --print-uris 2>/dev/null |
+        sed -n "s|^'\(.*\)/dists/[a-z]*-updates/InRelease'.*|\1|p" | head -n 1)
+    echo "${found%/}"
+    # shellcheck disable=SC2016  # apt expands these, not the shell
+    found=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 2>/dev/null |
+        sed -n 's/^Debian|Debian-Security|//p' | sort -u | head -n 1)
+    [[ $found ]] || found=$(apt-get update --print-uris 2>/dev/null |
+        sed -n "s|^'\(.*\)/dists/[a-z]*-security/InRelease'.*|\1|p" | head -n 1)
+    echo "${found%/}"
+}
+
+# apt_stanza URI SUITE...: a sources entry
+apt_stanza() {
+    printf 'Types: deb deb-src\nURIs: %s\nSuites: %s\nComponents: main\n' "$1" "${*:2}"
+    printf 'Targets: Packages Sources\nSigned-By: %s\n\n' "$apt_keyring"
+}
+
+# apt_configure: writes the configuration; the mirrors are left in $mirrors
+apt_configure() {
+    [[ $(dpkg --print-architecture) == amd64 ]] || die "this needs an amd64 Debian system"
+    mapfile -t mirrors < <(debian_mirrors)
+    [[ ! ${HWP_MIRROR-} ]] || mirrors=("${HWP_MIRROR%/}" "${HWP_SECURITY_MIRROR-}")
+    [[ ${mirrors[0]} ]] || die "the system's apt sources name no Debian archive" \
+        "set HWP_MIRROR (and HWP_SECURITY_MIRROR) to the URI of one"
+    mkdir -p "$apt_dir"/{lists/partial,state,cache/archives/partial,sources.d}
+    : >"$apt_dir/status"
+    {
+        apt_stanza "${mirrors[0]}" "$apt_release" "$apt_release-updates"
+        [[ ! ${mirrors[1]-} ]] || apt_stanza "${mirrors[1]}" "$apt_release-security"
+    } >"$apt_dir/sources.d/debian.sources"
+    cat >"$apt_conf" <<CONF
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Pre-Invoke;
+#clear DPkg::Post-Invoke;
+Dir::Etc::sourcelist "/dev/null";
+Dir::Etc::sourceparts "$apt_dir/sources.d";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State "$apt_dir/state";
+Dir::State::lists "$apt_dir/lists";
+Dir::State::status "$apt_dir/status";
+Dir::Cache "$apt_dir/cache";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
+APT::Architecture "amd64";
+APT::Architectures "amd64";
+APT::Default-Release "";
+APT::Sandbox::User "root";
+APT::Get::List-Cleanup "true";
+Acquire::Languages "none";
+Acquire::Retries "3";
+CONF
+}
+
+# our_apt TOOL ARGUMENT...: apt-get, apt-cache with our configuration
+our_apt() { "$1" -q -c "$apt_conf" "${@:2}"; }
+
+# apt_refresh: fetches the lists
+apt_refresh() {
+    local log=$cache/log/apt.log
+    need_room 200 "the package lists of Debian $apt_release"
+    apt_configure
+    say "looking at what Debian $apt_release has (${mirrors[0]})"
+    our_apt apt-get update -o APT::Update::Error-Mode=any >"$log" 2>&1 || {
+        grep -E '^(E|W|Err)' "$log" | head -n 6 >&2
+        die "cannot reach the Debian mirror ${mirrors[*]}" \
+            "is there a network? A proxy goes into /etc/apt/apt.conf.d or http_proxy;" \
+            "another mirror into HWP_MIRROR and HWP_SECURITY_MIRROR"
+    }
+}
+
+# newest PATTERN: the newest version on stdin that matches
+newest() { grep -E "^$1" | sort -V | tail -n 1; }
+
+# versions_of PACKAGE: all versions of a binary package
+versions_of() { our_apt apt-cache madison "$1" | awk -F' *[|] *' '$3 ~ / Packages$/ { print $2 }'; }
+
+# apt_versions: decides which upstream versions are used, and records that, so that it stays so until
+# --refresh is asked for. Sets the variables of the record.
+apt_versions() {
+    if [[ ! -s $versions || $refresh ]]; then
+        apt_refresh
+        local qemu linux image meson
+        qemu=$(our_apt apt-cache showsrc --only-source qemu | sed -n 's/^Version: //p' | newest '1:10\.0\.')
+        linux=$(versions_of linux-source-6.12 | newest '6\.12\.')
+        image=$(our_apt apt-cache show "linux-image-amd64=$linux" |
+            sed -n 's/^Depends: \(linux-image-6\.12[^ ]*\).*/\1/p')
+        meson=$(versions_of meson | newest '1\.')
+        [[ $qemu && $linux && $image && $meson ]] ||
+            die "${mirrors[0]} has no QEMU 10.0, Linux 6.12 or meson for $apt_release"
+        printf '%s=%q\n' qemu_version "$qemu" linux_version "$linux" image_package "$image" \
+            meson_version "$meson" >"$versions.new"
+        mv "$versions.new" "$versions"
+        refresh=
+    fi
+    # shellcheck source=/dev/null
+    source "$versions"
+}
+
+# fetch LABEL APT-GET-ARGUMENT...: downloads into $new. If the version has gone from
+# the mirror, the program starts again and takes the newer one.
+fetch() {
+    local label=$1 log=$cache/log/download.log
+    [[ -s $apt_conf ]] || apt_refresh
+    say "downloading $label"
+    (cd "$new" && our_apt apt-get "${@:2}" >"$log" 2>&1) && return
+    apt_refresh
+    (cd "$new" && our_apt apt-get "${@:2}" >"$log" 2>&1) && return
+    if grep -q -E 'was not found|Unable to (locate|find)|Ignore unavailable version' "$log" && [[ ! ${HWP_RESTARTED-} ]]; then
+        say "$label is no longer on the mirror; looking for a newer one"
+        rm -f "$versions"
+        cache_unlock
+        HWP_RESTARTED=1 exec "$0" "${arguments[@]}"
+    fi
+    grep -E '^(E|W|Err)' "$log" | head -n 6 >&2
+    die "cannot download $label from ${mirrors[*]-the mirror}" "the whole output is in $log"
+}
+
+# deb_contents FILE.deb: its files as a tar archive on stdout
+deb_contents() { dpkg-deb --fsys-tarfile "$1"; }
