@@ -47,7 +47,7 @@
 /* Headers older than Linux 6.6 lack UFFDIO_POISON. */
 #ifndef UFFDIO_POISON
 #define UFFD_FEATURE_POISON (1 << 14)
-#define _UFFDIO_POISON (0x08)
+#define _UFFDIO_POISON      (0x08)
 struct uffdio_poison {
     struct uffdio_range range;
     __u64 mode;
@@ -63,10 +63,10 @@ struct uffdio_poison {
 #endif
 
 /* So few lines that no kernel's log wraps before they are read. */
-#define TOUCHES_PER_LOG_READ 64
+#define TOUCHES_PER_LOG_READ           64
 
 #define CONSOLE_LEVEL_EMERGENCIES_ONLY 1
-#define SYSLOG_ACTION_CONSOLE_LEVEL 8
+#define SYSLOG_ACTION_CONSOLE_LEVEL    8
 
 struct options {
     unsigned long touches;
@@ -89,8 +89,7 @@ struct outcome {
 static sigjmp_buf after_sigbus;
 static siginfo_t last_sigbus;
 
-static void
-fail(const char *what)
+static void fail(const char *what)
 {
     fprintf(stderr, "poison-toucher: %s: %s\n", what, strerror(errno));
     exit(1);
@@ -98,8 +97,7 @@ fail(const char *what)
 
 /* Signals and their codes */
 
-static void
-on_sigbus(int signo, siginfo_t *info, void *context)
+static void on_sigbus(int signo, siginfo_t *info, void *context)
 {
     (void)signo;
     (void)context;
@@ -107,18 +105,16 @@ on_sigbus(int signo, siginfo_t *info, void *context)
     siglongjmp(after_sigbus, 1);
 }
 
-static void
-catch_sigbus(void)
+static void catch_sigbus(void)
 {
     /* SA_NODEFER: the handler is left by a jump that does not restore the mask. */
-    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
 
     if (sigaction(SIGBUS, &action, NULL) < 0)
         fail("sigaction");
 }
 
-static const char *
-si_code_name(const struct outcome *outcome)
+static const char *si_code_name(const struct outcome *outcome)
 {
     if (!outcome->sigbus)
         return "none";
@@ -136,8 +132,7 @@ si_code_name(const struct outcome *outcome)
     }
 }
 
-static void
-note_signal(struct outcome *outcome, const char *page, size_t size)
+static void note_signal(struct outcome *outcome, const char *page, size_t size)
 {
     uintptr_t offset = (uintptr_t)last_sigbus.si_addr - (uintptr_t)page;
 
@@ -154,8 +149,7 @@ note_signal(struct outcome *outcome, const char *page, size_t size)
 /* The kernel log */
 
 /* Opens the log at its end.  Each read() yields one record, non-blocking. */
-static int
-open_log(void)
+static int open_log(void)
 {
     int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
@@ -164,8 +158,7 @@ open_log(void)
     return fd;
 }
 
-static void
-read_log(int fd, struct outcome *outcome)
+static void read_log(int fd, struct outcome *outcome)
 {
     char record[8192];
     ssize_t length;
@@ -181,8 +174,7 @@ read_log(int fd, struct outcome *outcome)
 
 /* Poison */
 
-static size_t
-huge_page_size(void)
+static size_t huge_page_size(void)
 {
     char line[128];
     size_t kib = 0;
@@ -200,8 +192,7 @@ huge_page_size(void)
     return kib * 1024;
 }
 
-static char *
-map_page(size_t size, bool hugetlb)
+static char *map_page(size_t size, bool hugetlb)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (hugetlb ? MAP_HUGETLB : 0);
     char *page = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
@@ -211,8 +202,7 @@ map_page(size_t size, bool hugetlb)
     return page;
 }
 
-static int
-open_userfaultfd(bool hugetlb)
+static int open_userfaultfd(bool hugetlb)
 {
     struct uffdio_api api = {
         .api = UFFD_API,
@@ -228,12 +218,11 @@ open_userfaultfd(bool hugetlb)
 }
 
 /* The marker stays in the page table when the descriptor is closed. */
-static void
-poison_emulated(char *page, size_t size, bool hugetlb)
+static void poison_emulated(char *page, size_t size, bool hugetlb)
 {
-    struct uffdio_range range = {.start = (uintptr_t)page, .len = size};
-    struct uffdio_register reg = {.range = range, .mode = UFFDIO_REGISTER_MODE_MISSING};
-    struct uffdio_poison poison = {.range = range};
+    struct uffdio_range range = { .start = (uintptr_t)page, .len = size };
+    struct uffdio_register reg = { .range = range, .mode = UFFDIO_REGISTER_MODE_MISSING };
+    struct uffdio_poison poison = { .range = range };
     int uffd = open_userfaultfd(hugetlb);
 
     if (ioctl(uffd, UFFDIO_REGISTER, &reg) < 0)
@@ -244,8 +233,7 @@ poison_emulated(char *page, size_t size, bool hugetlb)
 }
 
 /* The kernel signals the error once at the call already, as it would to its finder. */
-static void
-poison_real(char *page, size_t size)
+static void poison_real(char *page, size_t size)
 {
     if (madvise(page, size, MADV_POPULATE_WRITE) < 0)
         fail("MADV_POPULATE_WRITE");
@@ -255,8 +243,7 @@ poison_real(char *page, size_t size)
 
 /* Touches */
 
-static void
-touch(volatile char *page, size_t size, unsigned long nth)
+static void touch(volatile char *page, size_t size, unsigned long nth)
 {
     size_t offset = nth * 64 % size;
 
@@ -266,8 +253,8 @@ touch(volatile char *page, size_t size, unsigned long nth)
         (void)page[offset];
 }
 
-static void
-touch_all(char *page, size_t size, const struct options *options, int log, struct outcome *outcome)
+static void touch_all(char *page, size_t size, const struct options *options, int log,
+                      struct outcome *outcome)
 {
     for (volatile unsigned long nth = 0; nth < options->touches; nth++) {
         if (!sigsetjmp(after_sigbus, 0))
@@ -281,8 +268,8 @@ touch_all(char *page, size_t size, const struct options *options, int log, struc
         read_log(log, outcome);
 }
 
-static void
-touch_all_in_child(char *page, size_t size, const struct options *options, int log, struct outcome *outcome)
+static void touch_all_in_child(char *page, size_t size, const struct options *options, int log,
+                               struct outcome *outcome)
 {
     int status;
     pid_t child = fork();
@@ -301,16 +288,20 @@ touch_all_in_child(char *page, size_t size, const struct options *options, int l
     }
 }
 
-static void
-report(const struct options *options, const struct outcome *outcome)
+static const char *truth(bool value)
+{
+    return value ? "true" : "false";
+}
+
+static void report(const struct options *options, const struct outcome *outcome)
 {
     struct utsname name;
 
     uname(&name);
     printf("{\"kernel\":\"%s\",\"mode\":\"%s\",\"hugetlb\":%s,\"fork\":%s,", name.release,
-           options->real ? "real" : "emulated", options->hugetlb ? "true" : "false", options->fork ? "true" : "false");
-    printf("\"touches\":%lu,\"sigbus\":%lu,\"si_code\":\"%s\",\"si_addr_lsb\":%d", options->touches, outcome->sigbus,
-           si_code_name(outcome), outcome->addr_lsb);
+           options->real ? "real" : "emulated", truth(options->hugetlb), truth(options->fork));
+    printf("\"touches\":%lu,\"sigbus\":%lu,\"si_code\":\"%s\",\"si_addr_lsb\":%d", options->touches,
+           outcome->sigbus, si_code_name(outcome), outcome->addr_lsb);
     if (options->count_log)
         printf(",\"mce_log_lines\":%lu", outcome->mce_log_lines);
     printf("}\n");
@@ -318,8 +309,7 @@ report(const struct options *options, const struct outcome *outcome)
 }
 
 /* Returns: whether each touch raised one SIGBUS, and all of them alike. */
-static bool
-run(const struct options *options)
+static bool run(const struct options *options)
 {
     size_t size = options->hugetlb ? huge_page_size() : (size_t)sysconf(_SC_PAGESIZE);
     char *page = map_page(size, options->hugetlb);
@@ -345,16 +335,14 @@ run(const struct options *options)
 
 /* As the first program of a machine */
 
-static void
-power_off(void)
+static void power_off(void)
 {
     fflush(NULL);
     sync();
     reboot(RB_POWER_OFF);
 }
 
-static void
-write_text(const char *path, const char *text)
+static void write_text(const char *path, const char *text)
 {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
 
@@ -363,8 +351,7 @@ write_text(const char *path, const char *text)
     close(fd);
 }
 
-static void
-mount_at(const char *type, const char *where)
+static void mount_at(const char *type, const char *where)
 {
     mkdir(where, 0755);
     if (mount(type, where, type, 0, NULL) < 0 && errno != EBUSY)
@@ -372,8 +359,7 @@ mount_at(const char *type, const char *where)
 }
 
 /* Whatever happens from here on, the machine is powered off, not left in a panic. */
-static void
-become_init(const struct options *options)
+static void become_init(const struct options *options)
 {
     int console;
 
@@ -388,10 +374,11 @@ become_init(const struct options *options)
         fail("console log level");
     if (options->hugetlb)
         write_text("/proc/sys/vm/nr_hugepages", "2");
+    /* End the line that the firmware left unfinished. */
+    printf("\n");
 }
 
-static void
-usage(FILE *to)
+static void usage(FILE *to)
 {
     fprintf(to, "usage: poison-toucher [--touches N] [--real] [--fork] [--hugetlb] [--count-log] [--init]\n"
                 "\n"
@@ -403,8 +390,7 @@ usage(FILE *to)
                 "  --init        be the only program of a machine; implies --count-log\n");
 }
 
-static unsigned long
-parse_count(const char *text)
+static unsigned long parse_count(const char *text)
 {
     char *end;
     unsigned long count;
@@ -418,15 +404,18 @@ parse_count(const char *text)
     return count;
 }
 
-static void
-parse_options(int argc, char **argv, struct options *options)
+static void parse_options(int argc, char **argv, struct options *options)
 {
     enum { TOUCHES = 1, REAL, FORK, HUGETLB, COUNT_LOG, INIT, HELP };
     static const struct option table[] = {
-        {"touches", required_argument, NULL, TOUCHES}, {"real", no_argument, NULL, REAL},
-        {"fork", no_argument, NULL, FORK},             {"hugetlb", no_argument, NULL, HUGETLB},
-        {"count-log", no_argument, NULL, COUNT_LOG},   {"init", no_argument, NULL, INIT},
-        {"help", no_argument, NULL, HELP},             {NULL, 0, NULL, 0},
+        { "touches", required_argument, NULL, TOUCHES },
+        { "real", no_argument, NULL, REAL },
+        { "fork", no_argument, NULL, FORK },
+        { "hugetlb", no_argument, NULL, HUGETLB },
+        { "count-log", no_argument, NULL, COUNT_LOG },
+        { "init", no_argument, NULL, INIT },
+        { "help", no_argument, NULL, HELP },
+        { NULL, 0, NULL, 0 },
     };
     int option;
 
@@ -460,10 +449,9 @@ parse_options(int argc, char **argv, struct options *options)
     }
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
-    struct options options = {.touches = 1};
+    struct options options = { .touches = 1 };
 
     parse_options(argc, argv, &options);
     if (optind != argc) {
