@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A virtual host: QEMU without hardware acceleration, running our kernel with KVM inside.
+
+Its root is this machine's own `/`, read-only by virtio-9p, with a tmpfs layered over it, so every program
+of this machine is there under its own path, and nothing that happens in a host reaches this machine
+but what is written to /shared. Process 1 is guest/host-agent.c.
+
+A host dies with the process that started it, however that ends (PR_SET_PDEATHSIG).
+"""
+
+import ctypes
+import shutil
+import signal
+import socket
+import subprocess
+
+from . import cpio, logrules
+from .base import FIRMWARE, Deadline, HarnessError, Timeout, deadline
+from .channel import Command, Connection, HostGone, SocketStream
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+MACHINE = ["-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "EPYC,svm=on,npt=on", "-m", "3072"]
+"""TCG emulates AMD's SVM with nested paging, so that kvm_amd works inside."""
+
+KERNEL_OPTIONS = ("console=ttyS0 loglevel=5 printk.time=1 log_buf_len=4M panic=-1 oops=panic "
+                  "no_timer_check tsc=reliable random.trust_cpu=on")
+
+
+def _die_with_parent():
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Machine:
+    """An outer QEMU process; knows nothing of what runs in it."""
+
+    def __init__(self, settings, name, directory):
+        self.settings = settings
+        self.name = name
+        self.directory = directory / name
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.serial = self.directory / "serial.log"
+        self.process = None
+
+    def launch(self, arguments, descriptors=()):
+        """Starts QEMU; the descriptors in `arguments` are handed on."""
+        command = [str(self.settings.stock_qemu), "-nodefaults", "-no-user-config", "-no-reboot",
+                   "-display", "none", *FIRMWARE, *MACHINE, "-serial", f"file:{self.serial}", *arguments]
+        with open(self.directory / "qemu.log", "wb") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=descriptors, start_new_session=True, preexec_fn=_die_with_parent)
+
+    def serial_text(self):
+        """What has come out of its serial port."""
+        return self.serial.read_text(errors="replace") if self.serial.exists() else ""
+
+    def last_words(self):
+        """The end of what it and its QEMU said, for an error message."""
+        qemu = (self.directory / "qemu.log").read_text(errors="replace")
+        lines = (qemu + self.serial_text()).strip().splitlines()[-8:]
+        return "\n".join(lines) or "(it said nothing)"
+
+    def stop(self):
+        """Ends it; does nothing if it has ended."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class Host(Machine):
+    """A virtual host. `address` and `network` (a connected socket) join it to another."""
+
+    def __init__(self, settings, name, directory, address=None, network=None):
+        super().__init__(settings, name, directory)
+        self.address = address
+        self._network = network
+        self._connection = None
+        self._log_seen = 0
+        self.release = None
+        self.shared = self.directory / "shared"
+        self.shared.mkdir(exist_ok=True)
+
+    def _devices(self, port):
+        devices = [
+            "-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
+            "-device", "virtio-9p-pci,fsdev=root,mount_tag=root",
+            "-fsdev", f"local,id=shared,path={self.shared},security_model=none",
+            "-device", "virtio-9p-pci,fsdev=shared,mount_tag=shared",
+            "-device", "virtio-serial-pci",
+            "-chardev", f"socket,id=agent,fd={port}",
+            "-device", "virtserialport,chardev=agent,name=hwp.agent,nr=1",
+        ]
+        if self._network:
+            number = int(self.address.rsplit(".", 1)[1])
+            devices += [
+                "-netdev", f"socket,id=net,fd={self._network.fileno()}",
+                "-device", f"virtio-net-pci,netdev=net,mac=52:54:00:00:00:{number:02x},romfile=",
+            ]
+        return devices
+
+    def start(self):
+        """Starts the machine; `wait_ready` waits until it has booted."""
+        ours, theirs = socket.socketpair()
+        options = f"{KERNEL_OPTIONS} hwp.name={self.name}"
+        if self._network:
+            options += f" hwp.address={self.address}"
+        boot = ["-kernel", str(self.settings.kernel), "-append", options, "-initrd",
+                str(cpio.initramfs(self.settings.guest_program("host-agent"), self.settings.cache))]
+        descriptors = [theirs.fileno()] + ([self._network.fileno()] if self._network else [])
+        self.launch(self._devices(theirs.fileno()) + boot, descriptors)
+        theirs.close()
+        if self._network:
+            self._network.close()
+        self._connection = Connection(ours, self.name)
+
+    def wait_ready(self, limit=90):
+        """Waits until commands can be run."""
+        try:
+            self.release = self._connection.wait_ready(limit)
+        except (HostGone, Timeout) as error:
+            raise HarnessError(f"{error}; its last words:\n{self.last_words()}") from error
+        return self
+
+    def spawn(self, *arguments):
+        """Starts a command; returns the Command."""
+        return Command(self._connection, [str(argument) for argument in arguments])
+
+    def run(self, *arguments, limit=60, stdin=None, check=True):
+        """Runs a command to its end; returns its Result. With `check`, a failure raises."""
+        command = self.spawn(*arguments)
+        if stdin is not None:
+            command.write(stdin)
+        command.end_input()
+        try:
+            result = command.wait(limit)
+        except Timeout:
+            command.kill()
+            raise
+        if check and result.status != 0:
+            raise HarnessError(f"host {self.name}: {command.what}: status {result.status}: "
+                               f"{(result.stderr or result.stdout).strip()[-600:]}")
+        return result
+
+    def shell(self, script, **options):
+        """Runs a line of shell; returns its standard output."""
+        return self.run("/bin/sh", "-c", script, **options).stdout
+
+    def connect(self, path):
+        """Connects to a Unix socket in the host."""
+        return SocketStream(self._connection, path)
+
+    def kernel_log(self):
+        """The whole kernel log."""
+        return self.run("dmesg").stdout
+
+    def new_offences(self):
+        """Lines of the kernel log that break a rule and that no earlier call has returned."""
+        lines = self.kernel_log().splitlines()
+        new, self._log_seen = lines[self._log_seen:], len(lines)
+        return [f"host {self.name}: {line}" for line in logrules.offences("\n".join(new))]
+
+    def alive(self):
+        """Whether the machine runs and its agent answers."""
+        try:
+            return self._connection is not None and self.run("true", limit=20).status == 0
+        except HarnessError:
+            return False
+
+    def stop(self):
+        """Ends the machine; keeps its kernel log beside the serial log."""
+        if self.process and self.release:
+            try:
+                (self.directory / "kernel.log").write_text(self.kernel_log())
+            except HarnessError:
+                pass  # it has crashed: what it said last is in the serial log
+        super().stop()
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+
+class Pair:
+    """Two hosts, a and b, on a network of their own."""
+
+    def __init__(self, settings, directory):
+        self.directory = directory
+        left, right = socket.socketpair()
+        self.a = Host(settings, "a", directory, "10.77.0.1", left)
+        self.b = Host(settings, "b", directory, "10.77.0.2", right)
+
+    def start(self):
+        """Starts both; they boot side by side."""
+        self.a.start()
+        self.b.start()
+
+    def wait_ready(self, limit=120):
+        """Waits until both can run commands."""
+        limit = deadline(limit)
+        self.a.wait_ready(limit)
+        self.b.wait_ready(limit)
+        return self
+
+    @property
+    def hosts(self):
+        """Both."""
+        return (self.a, self.b)
+
+    def stop(self):
+        """Ends both."""
+        for host in self.hosts:
+            host.stop()
+
+    def remove_logs(self):
+        """Removes the directory with the logs."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class ConsoleMachine(Machine):
+    """A machine that boots any kernel with one program as its whole system, which prints on the
+    console and powers off."""
+
+    def start(self, kernel, program, arguments=()):
+        """Boots `kernel` with the static file `program` as /init."""
+        options = f"console=ttyS0 loglevel=5 panic=-1 mitigations=off -- {' '.join(arguments)}"
+        self.launch(["-kernel", str(kernel), "-append", options, "-initrd",
+                     str(cpio.initramfs(program, self.settings.cache))])
+
+    def wait_off(self, limit):
+        """Waits until it has powered off; returns what it printed."""
+        try:
+            self.process.wait(Deadline(limit).seconds)
+        except subprocess.TimeoutExpired:
+            raise Timeout(f"machine {self.name} did not power off in {limit} s; its last words:\n"
+                          f"{self.last_words()}") from None
+        return self.serial_text()

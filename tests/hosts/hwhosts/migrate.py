@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest's move from one QEMU to another, or into a file and out of it, driven over QMP."""
+
+import itertools
+
+from .base import HarnessError, deadline
+
+_PORTS = itertools.count(4400)
+_ENDS = ("completed", "failed", "cancelled")
+
+
+class Migration:
+    """One move. `channel` is the QAPI list for `migrate`; None makes a TCP one between the hosts."""
+
+    def __init__(self, source, destination, capabilities=("hwpoison", "return-path"), uri=None,
+                 parameters=None):
+        self.source = source
+        self.destination = destination
+        self.capabilities = ["events", *capabilities]
+        self.uri = uri or f"tcp:{destination.host.address}:{next(_PORTS)}"
+        self.parameters = parameters or {}
+
+    def _configure(self, guest, capabilities):
+        guest.qmp.execute("migrate-set-capabilities", {"capabilities": [
+            {"capability": name, "state": True} for name in capabilities]})
+        if self.parameters:
+            guest.qmp.execute("migrate-set-parameters", self.parameters)
+
+    def listen(self):
+        """Makes the destination ready to take the guest."""
+        # The capability hwpoison is the source's; the others have to be set on both ends.
+        self._configure(self.destination,
+                        [name for name in self.capabilities if name != "hwpoison"])
+        self.destination.qmp.execute("migrate-incoming", {"uri": self.uri})
+
+    def start(self):
+        """Starts it; raises QmpError when QEMU refuses at once."""
+        self._configure(self.source, self.capabilities)
+        self.source.qmp.execute("migrate", {"uri": self.uri})
+
+    def wait_status(self, *wanted, limit=120):
+        """Waits until the source's migration has one of these states."""
+        return self.source.qmp.wait_event(
+            "MIGRATION", lambda data: data["status"] in wanted, limit)["status"]
+
+    def information(self):
+        """`query-migrate` of the source."""
+        return self.source.qmp.execute("query-migrate")
+
+    def wait_end(self, limit=120):
+        """Waits for its end; returns `query-migrate` of the source."""
+        self.wait_status(*_ENDS, limit=limit)
+        return self.information()
+
+    def settle(self, limit=30):
+        """After its success: the guest is on the destination now."""
+        limit = deadline(limit)
+        while True:
+            status = self.destination.qmp.execute("query-status", limit=limit)
+            if status["status"] == "running":
+                break
+            self.destination.qmp.wait_event("RESUME", limit=limit)
+        self.source.disconnect()
+
+    def run(self, limit=120):
+        """The whole move, which must succeed; returns `query-migrate` of the source."""
+        self.listen()
+        self.start()
+        information = self.wait_end(limit)
+        if information["status"] != "completed":
+            raise HarnessError(
+                f"migration {information['status']}: {information.get('error-desc', 'no reason given')}; "
+                f"destination: {self.destination.qemu_log().strip()[-600:]}")
+        self.settle(limit)
+        return information
