@@ -18,10 +18,12 @@ apply_series() {
     local patch output
     for patch in $(series_patches "$1"); do
         [[ -f $patch ]] || die "$1/series names ${patch##*/}, which is not there"
-        output=$(patch -p1 -f --fuzz=0 --no-backup-if-mismatch -d "$2" -i "$patch" 2>&1) || {
+        output=$(patch -p1 -f --fuzz=0 --no-backup-if-mismatch -d "$2" <"$patch" 2>&1) || {
             mapfile -t hunks < <(awk '
-                / file / { file = $NF }
-                /FAILED at|ignored|already exists|previously applied|^can.t find|malformed/ { print file ": " $0 }' <<<"$output")
+                /^patching file / { file = $3 }
+                /^\|(---|\+\+\+) / && $2 != "/dev/null" { file = $2 }
+                /^No file to patch/ { print file ": there is no such file" }
+                / FAILED at |already exists|previously applied|malformed/ { print file ": " $0 }' <<<"$output")
             die "${patch##*/} does not apply to $3" "${hunks[@]}" \
                 "the series $1 has to be rebased onto $3: see HACKING.md, build-aux/series rebase"
         }
