@@ -70,9 +70,12 @@ build_linux() {
     cache_lock build
     cache_has "$linux" && return
     need_room 2500 "building Linux"
+    local wanted=$linux
     linux_unpack
     say "compiling Linux $linux_version"
     linux_configure
+    linux_name # the files may have been edited meanwhile; what is built must be what the name says
+    [[ $linux == "$wanted" ]] || die "the series or the configuration was changed while it was applied; run this again"
     must_run "compiling Linux" "$cache/log/linux.log" make -C "$linux_tree" -j"$(nproc)" \
         KBUILD_BUILD_USER=hwpoisond KBUILD_BUILD_HOST=hwpoisond bzImage
     cache_begin "$linux"

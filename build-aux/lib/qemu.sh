@@ -124,6 +124,9 @@ build_qemu() {
     meson_for_qemu
     [[ $1 == stock ]] || series=("$qemu_series")
     qemu_sources "${series[@]}"
+    qemu_names # the series may have been edited meanwhile; what is built must be what the name says
+    [[ $entry == "$qemu_stock" || $entry == "$qemu_patched" ]] ||
+        die "the series was changed while it was applied; run this again"
     say "compiling $1 QEMU $qemu_version"
     qemu_compile "$1 QEMU"
     qemu_store "$entry" "$kind"
