@@ -102,11 +102,18 @@ class Guest:
         """Resets the machine and waits until its new system is up."""
         self.qmp.execute("system_reset")
         self.qmp.wait_event("RESET", limit=limit)
+        self._log_seen = 0
         self.wait_ready(limit)
 
     def status(self):
         """QEMU's run state."""
         return self.qmp.execute("query-status")["status"]
+
+    def wait_running(self, limit=30):
+        """Waits until its processor runs."""
+        limit = deadline(limit)
+        while self.status() != "running":
+            self.qmp.wait_event("RESUME", limit=limit)
 
     def alive(self):
         """Whether the guest runs, by its own word."""

@@ -208,6 +208,10 @@ class Pair:
         """Both."""
         return (self.a, self.b)
 
+    def other(self, host):
+        """The one that `host` is not."""
+        return self.b if host is self.a else self.a
+
     def stop(self):
         """Ends both."""
         for host in self.hosts:

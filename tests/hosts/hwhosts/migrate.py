@@ -3,14 +3,14 @@
 
 import itertools
 
-from .base import HarnessError, deadline
+from .base import HarnessError
 
 _PORTS = itertools.count(4400)
 _ENDS = ("completed", "failed", "cancelled")
 
 
 class Migration:
-    """One move. `channel` is the QAPI list for `migrate`; None makes a TCP one between the hosts."""
+    """One move; without a `uri` over TCP between the hosts."""
 
     def __init__(self, source, destination, capabilities=("hwpoison", "return-path"), uri=None,
                  parameters=None):
@@ -36,6 +36,7 @@ class Migration:
     def start(self):
         """Starts it; raises QmpError when QEMU refuses at once."""
         self._configure(self.source, self.capabilities)
+        self.source.qmp.take_events("MIGRATION")  # those of an earlier attempt
         self.source.qmp.execute("migrate", {"uri": self.uri})
 
     def wait_status(self, *wanted, limit=120):
@@ -54,13 +55,16 @@ class Migration:
 
     def settle(self, limit=30):
         """After its success: the guest is on the destination now."""
-        limit = deadline(limit)
-        while True:
-            status = self.destination.qmp.execute("query-status", limit=limit)
-            if status["status"] == "running":
-                break
-            self.destination.qmp.wait_event("RESUME", limit=limit)
+        self.destination.wait_running(limit)
         self.source.disconnect()
+
+    def expect_failure(self, limit=60):
+        """Waits for its failure, after which the guest must run on the source; returns QEMU's reason."""
+        information = self.wait_end(limit)
+        if information["status"] != "failed":
+            raise HarnessError(f"migration {information['status']} where it had to fail")
+        self.source.wait_running(limit)
+        return information.get("error-desc", "")
 
     def run(self, limit=120):
         """The whole move, which must succeed; returns `query-migrate` of the source."""
