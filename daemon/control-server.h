@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <glib.h>
+
+#include "config.h"
+#include "inventory.h"
+#include "util/listener.h"
+#include "vmm-server.h"
+
+typedef struct ControlServer ControlServer;
+
+/* What requests are answered from. */
+typedef struct {
+    const Inventory *inventory;
+    const VmmServer *vmm_server;
+    const char *vmm_socket;
+    Policy policy;
+} ControlView;
+
+ControlServer *control_server_new(Listener *listener, const ControlView *view);
+void control_server_free(ControlServer *server);
+void control_server_set_policy(ControlServer *server, const Policy *policy);
+
+/* control-answers.c */
+char *control_answer(const ControlView *view, const char *body, gsize size, gboolean *ret_fatal);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ControlServer, control_server_free)

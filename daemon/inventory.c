@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * All guests of this host
+ *
+ * The rule of identity lives here: at any time a process has at most one guest, and a name or UUID
+ * belongs to at most one live process. A new connection of the same process replaces its old one.
+ * Between processes the first one keeps the identity until it exits: a second VMM that claims it is
+ * refused. A process that has exited does not hold one, even if its socket is still open in a child.
+ */
+#include "inventory.h"
+
+#include "util/proto-error.h"
+
+/**
+ * inventory_new() - no guests
+ */
+Inventory *inventory_new(void)
+{
+    Inventory *inventory = g_new0(Inventory, 1);
+
+    inventory->guests = g_ptr_array_new();
+    inventory->since_us = g_get_real_time();
+    return inventory;
+}
+
+/**
+ * inventory_free() - free the inventory, not the guests
+ * @inventory: the inventory, or NULL
+ */
+void inventory_free(Inventory *inventory)
+{
+    if (!inventory)
+        return;
+    g_ptr_array_unref(inventory->guests);
+    g_free(inventory);
+}
+
+/**
+ * inventory_guest() - one guest
+ * @inventory: the inventory
+ * @index: below guests->len
+ */
+Guest *inventory_guest(const Inventory *inventory, guint index)
+{
+    return g_ptr_array_index(inventory->guests, index);
+}
+
+static gboolean same_word(const char *a, const char *b)
+{
+    return *a && g_str_equal(a, b);
+}
+
+/* Does another process hold the identity of a guest, and is it alive? */
+static gboolean is_taken(const Guest *guest, const Guest *other)
+{
+    return !peer_same_process(&guest->peer, &other->peer) &&
+           (same_word(guest->name, other->name) || same_word(guest->uuid, other->uuid)) &&
+           peer_alive(&other->peer);
+}
+
+/**
+ * inventory_may_add() - is the identity of a new guest free?
+ * @inventory: the inventory
+ * @guest: a guest that is not in it, with its peer known
+ * @error: PROTO_ERROR_IDENTITY_IN_USE if another live process has the name or UUID
+ */
+gboolean inventory_may_add(const Inventory *inventory, const Guest *guest, GError **error)
+{
+    for (guint i = 0; i < inventory->guests->len; i++) {
+        Guest *other = inventory_guest(inventory, i);
+        gboolean name = same_word(guest->name, other->name);
+
+        if (!is_taken(guest, other))
+            continue;
+        g_set_error(error, PROTO_ERROR, PROTO_ERROR_IDENTITY_IN_USE, "hello: %s '%s' is in use by process %d",
+                    name ? "name" : "uuid", name ? guest->name : guest->uuid, (int)other->peer.pid);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+/**
+ * inventory_replaced() - which known guest goes when a new one comes?
+ * @inventory: the inventory
+ * @guest: a guest that inventory_may_add() allows
+ *
+ * To be called until it returns NULL, as a new guest can take the place of several dead ones.
+ *
+ * Return: a guest of the same process, or of a dead process with the same name or UUID, or NULL.
+ */
+Guest *inventory_replaced(const Inventory *inventory, const Guest *guest)
+{
+    for (guint i = 0; i < inventory->guests->len; i++) {
+        Guest *other = inventory_guest(inventory, i);
+
+        if (peer_same_process(&guest->peer, &other->peer) || same_word(guest->name, other->name) ||
+            same_word(guest->uuid, other->uuid))
+            return other;
+    }
+    return NULL;
+}
+
+/**
+ * inventory_add() - add a guest that conflicts with none
+ * @inventory: the inventory
+ * @guest: the guest; stays the caller's
+ */
+void inventory_add(Inventory *inventory, Guest *guest)
+{
+    g_ptr_array_add(inventory->guests, guest);
+}
+
+/**
+ * inventory_remove() - take a guest out
+ * @inventory: the inventory
+ * @guest: a guest that may be in it
+ */
+void inventory_remove(Inventory *inventory, Guest *guest)
+{
+    g_ptr_array_remove(inventory->guests, guest);
+}
+
+static gboolean has_pid(const Guest *guest, const char *key)
+{
+    g_autofree char *pid = g_strdup_printf("%d", (int)guest->peer.pid);
+
+    return g_str_equal(pid, key);
+}
+
+/**
+ * inventory_find() - the guest that an operator means
+ * @inventory: the inventory
+ * @key: a name, else a UUID, else a process id; in this order, should it fit more than one guest
+ *
+ * Return: the guest, or NULL.
+ */
+Guest *inventory_find(const Inventory *inventory, const char *key)
+{
+    g_autofree char *uuid = g_ascii_strdown(key, -1);
+    Guest *by_uuid = NULL, *by_pid = NULL;
+
+    for (guint i = 0; i < inventory->guests->len; i++) {
+        Guest *guest = inventory_guest(inventory, i);
+
+        if (same_word(guest->name, key))
+            return guest;
+        if (same_word(guest->uuid, uuid))
+            by_uuid = guest;
+        else if (has_pid(guest, key))
+            by_pid = guest;
+    }
+    return by_uuid ? by_uuid : by_pid;
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <json-glib/json-glib.h>
+
+#define JSON_STRICT_MAX_DEPTH 8u
+#define JSON_STRICT_MAX_WORDS 131072u
+
+JsonNode *json_strict_parse(const char *text, gsize size, GError **error);

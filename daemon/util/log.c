@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The agent's log
+ *
+ * Two kinds of lines. log_agent() is for what the agent or its operator does. log_guest() is for
+ * what a VMM causes: it carries the guest's name and process id as journal fields of their own
+ * (HWPOISOND_GUEST, HWPOISOND_PID), makes the text printable, and is rationed, since a hostile VMM
+ * can cause lines as fast as it can send. Each connection has a small bucket of lines, and all
+ * together share a larger one, as a VMM can also come back under a new connection. A line that did
+ * not fit is counted, and the next one that does says how many are missing.
+ *
+ * Lines go to the journal if stderr is connected to it, else to stderr as text. No timer is
+ * involved: a bucket is refilled when it is asked.
+ */
+#include "log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "text.h"
+
+static gint arg_lowest = G_LOG_LEVEL_INFO; /* atomic: worker threads log too */
+static LogBucket all_guests = { .capacity = 200, .per_minute = 300 };
+static GMutex all_guests_lock;
+
+static const struct {
+    const char *name;
+    GLogLevelFlags level;
+} levels[] = {
+    { "error", G_LOG_LEVEL_CRITICAL },
+    { "warning", G_LOG_LEVEL_WARNING },
+    { "info", G_LOG_LEVEL_INFO },
+    { "debug", G_LOG_LEVEL_DEBUG },
+};
+
+static const char *level_name(GLogLevelFlags level)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(levels); i++)
+        if (levels[i].level == level)
+            return levels[i].name;
+    return "error";
+}
+
+static const char *field(const GLogField *fields, gsize n_fields, const char *key)
+{
+    for (gsize i = 0; i < n_fields; i++)
+        if (strcmp(fields[i].key, key) == 0 && fields[i].length < 0)
+            return fields[i].value;
+    return NULL;
+}
+
+static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields, gsize n_fields,
+                                   gpointer user_data)
+{
+    const char *message = field(fields, n_fields, "MESSAGE");
+
+    level &= G_LOG_LEVEL_MASK;
+    if ((gint)level > g_atomic_int_get(&arg_lowest))
+        return G_LOG_WRITER_HANDLED;
+    if (g_log_writer_is_journald(STDERR_FILENO) &&
+        g_log_writer_journald(level, fields, n_fields, NULL) == G_LOG_WRITER_HANDLED)
+        return G_LOG_WRITER_HANDLED;
+    fprintf(stderr, "hwpoisond: %s: %s\n", level_name(level), message ? message : "");
+    return G_LOG_WRITER_HANDLED;
+}
+
+/**
+ * log_init() - send all of GLib's logging our way
+ * @lowest: least important level to show
+ *
+ * To be called once, before the first line.
+ */
+void log_init(GLogLevelFlags lowest)
+{
+    log_set_level(lowest);
+    g_log_set_writer_func(write_line, NULL, NULL);
+}
+
+/**
+ * log_set_level() - show more or fewer lines from now on
+ * @lowest: least important level to show
+ */
+void log_set_level(GLogLevelFlags lowest)
+{
+    g_atomic_int_set(&arg_lowest, (gint)lowest);
+}
+
+/**
+ * log_level_from_name() - level of the configuration's words
+ * @name: "error", "warning", "info" or "debug"
+ * @ret_level: where to put it
+ */
+gboolean log_level_from_name(const char *name, GLogLevelFlags *ret_level)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(levels); i++) {
+        if (strcmp(levels[i].name, name) == 0) {
+            *ret_level = levels[i].level;
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/**
+ * log_bucket_take() - may one more line be written?
+ * @bucket: from LOG_BUCKET()
+ * @now: monotonic time in microseconds, above 0
+ */
+gboolean log_bucket_take(LogBucket *bucket, gint64 now)
+{
+    double gained = (double)(now - bucket->filled_at) * bucket->per_minute / (60.0 * G_USEC_PER_SEC);
+
+    if (bucket->filled_at == 0)
+        bucket->tokens = bucket->capacity;
+    else
+        bucket->tokens = MIN(bucket->tokens + gained, bucket->capacity);
+    bucket->filled_at = now;
+    if (bucket->tokens < 1) {
+        bucket->dropped++;
+        return FALSE;
+    }
+    bucket->tokens -= 1;
+    return TRUE;
+}
+
+/* Both buckets must have room; returns how many lines were lost before this one, or -1. */
+static int take_from_both(LogBucket *bucket)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&all_guests_lock);
+    gint64 now = g_get_monotonic_time();
+    guint dropped;
+
+    if (!log_bucket_take(bucket, now) || !log_bucket_take(&all_guests, now))
+        return -1;
+    dropped = bucket->dropped + all_guests.dropped;
+    bucket->dropped = all_guests.dropped = 0;
+    return (int)MIN(dropped, G_MAXINT);
+}
+
+/**
+ * log_agent() - a line about the agent itself
+ * @level: G_LOG_LEVEL_ and a name from the table above
+ * @format: printf-like
+ */
+void log_agent(GLogLevelFlags level, const char *format, ...)
+{
+    g_autofree char *message = NULL;
+    va_list args;
+
+    va_start(args, format);
+    message = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_log_structured("hwpoisond", level, "MESSAGE", "%s", message);
+}
+
+/**
+ * log_guest() - a line that a VMM caused
+ * @bucket: of its connection
+ * @level: as for log_agent()
+ * @guest: what to call the guest, as it came from the VMM
+ * @pid: of the VMM
+ * @format: printf-like; the result may hold text from the VMM
+ *
+ * Safe in any thread, as long as @bucket is used by one at a time.
+ */
+void log_guest(LogBucket *bucket, GLogLevelFlags level, const char *guest, pid_t pid, const char *format, ...)
+{
+    g_autofree char *raw = NULL, *message = NULL, *name = NULL;
+    g_autofree char *number = g_strdup_printf("%d", (int)pid);
+    va_list args;
+    int dropped;
+
+    if ((gint)level > g_atomic_int_get(&arg_lowest))
+        return;
+    dropped = take_from_both(bucket);
+    if (dropped < 0)
+        return;
+    va_start(args, format);
+    raw = g_strdup_vprintf(format, args);
+    va_end(args);
+    message = text_printable(raw);
+    name = text_printable(guest);
+    if (dropped > 0)
+        log_agent(G_LOG_LEVEL_WARNING, "%d lines caused by VMMs were not logged", dropped);
+    g_log_structured("hwpoisond", level, "HWPOISOND_GUEST", name, "HWPOISOND_PID", number, "MESSAGE",
+                     "guest '%s' (pid %d): %s", name, (int)pid, message);
+}

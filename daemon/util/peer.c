@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Who is at the other end of a socket
+ *
+ * A guest is tied to the process that connected, which the kernel names (SO_PEERCRED). A process id
+ * alone is no identity: it can be in use by another process as soon as the first is gone, while its
+ * socket lives on in a child. So a peer is its process id *and* the start time of that process, and
+ * where the kernel has it (6.5) a pidfd of the process at connect() time, which never comes to mean
+ * another one. The order matters: the start time is read first, then the pidfd is asked whether the
+ * process still lives; if it does, the start time was its own.
+ *
+ * Without a pidfd, a process that connects and dies before the agent looks can at worst lend its
+ * connection to the next owner of its number. It is then known by that owner's start time.
+ */
+#include "peer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+#define STAT_START_TIME 22 /* field of /proc/PID/stat, counted from 1 */
+
+/**
+ * peer_start_time() - when did a process start?
+ * @pid: its process id
+ * @ret_ticks: clock ticks since boot
+ *
+ * Return: 0, or -ESRCH if there is no such process.
+ */
+int peer_start_time(pid_t pid, guint64 *ret_ticks)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
+    g_autofree char *stat = NULL;
+    const char *p;
+
+    if (!g_file_get_contents(path, &stat, NULL, NULL))
+        return -ESRCH;
+    p = strrchr(stat, ')'); /* ends field 2, which may hold anything */
+    for (int field = 2; p && field < STAT_START_TIME; field++)
+        p = strchr(p + 1, ' ');
+    if (!p)
+        return -ESRCH;
+    *ret_ticks = g_ascii_strtoull(p, NULL, 10);
+    return 0;
+}
+
+static int open_pidfd(int sock)
+{
+    int fd = -1;
+    socklen_t size = sizeof(fd);
+
+    if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) < 0)
+        return errno == ENOPROTOOPT ? -1 : -ESRCH;
+    return fd;
+}
+
+/**
+ * peer_init() - identify the process at the other end
+ * @peer: PEER_NULL; on success to be freed with peer_deinit()
+ * @sock: a connected Unix socket
+ *
+ * Return: 0; -ESRCH if the process is gone or has no process id that we could see.
+ */
+int peer_init(Peer *peer, int sock)
+{
+    struct ucred cred;
+    socklen_t size = sizeof(cred);
+
+    if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
+        return -errno;
+    if (cred.pid <= 0)
+        return -ESRCH;
+    peer->pid = cred.pid;
+    peer->uid = cred.uid;
+    if (peer_start_time(cred.pid, &peer->start_time) < 0)
+        return -ESRCH;
+    peer->pidfd = open_pidfd(sock);
+    if (peer->pidfd >= -1 && peer_alive(peer))
+        return 0;
+    peer_deinit(peer);
+    return -ESRCH;
+}
+
+/**
+ * peer_deinit() - close the pidfd
+ * @peer: any peer
+ */
+void peer_deinit(Peer *peer)
+{
+    if (peer->pidfd >= 0)
+        close(peer->pidfd);
+    peer->pidfd = -1;
+}
+
+/**
+ * peer_alive() - has the process not exited?
+ * @peer: an identified peer
+ */
+gboolean peer_alive(const Peer *peer)
+{
+    struct pollfd poll_fd = { .fd = peer->pidfd, .events = POLLIN };
+    guint64 start_time;
+
+    if (peer->pidfd >= 0)
+        return poll(&poll_fd, 1, 0) == 0;
+    return peer_start_time(peer->pid, &start_time) == 0 && start_time == peer->start_time;
+}
+
+/**
+ * peer_same_process() - are these one process?
+ * @a: an identified peer
+ * @b: another
+ */
+gboolean peer_same_process(const Peer *a, const Peer *b)
+{
+    return a->pid == b->pid && a->start_time == b->start_time;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The socket of the VMMs
+ *
+ * Accepts connections and bounds them: in total, and per process, doomed ones that a worker still
+ * holds included. One too many is told so and closed. A process whose id cannot be seen from here
+ * cannot be a guest.
+ *
+ * When descriptors run out, accept() fails while the listener stays readable; the listener then
+ * rests for a second instead of spinning. That is the only timer besides the deadline of hello.
+ */
+#include "vmm-server.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "util/frame.h"
+#include "util/proto-error.h"
+#include "util/uffd.h"
+#include "vmm-conn.h"
+
+#define REST_MS 1000u
+
+static guint connections_of(const VmmServer *server, const Peer *peer)
+{
+    guint n = 0;
+
+    for (guint i = 0; i < server->conns->len; i++) {
+        const VmmConn *conn = g_ptr_array_index(server->conns, i);
+        const Peer *other = conn->guest ? &conn->guest->peer : &conn->peer;
+
+        n += peer_same_process(other, peer);
+    }
+    return n;
+}
+
+static void turn_away(VmmServer *server, int fd, const Peer *peer, const char *reason)
+{
+    g_autoptr(GError) error = g_error_new_literal(PROTO_ERROR, PROTO_ERROR_INTERNAL, reason);
+    g_autofree char *body = vmm_answer_error(0, error);
+
+    frame_send(fd, body, strlen(body), 0);
+    close(fd);
+    log_guest(&server->bucket, G_LOG_LEVEL_WARNING, "(new)", peer->pid, "turned away: %s", reason);
+}
+
+static void take_connection(VmmServer *server, int fd)
+{
+    Peer peer = PEER_NULL;
+
+    if (peer_init(&peer, fd) < 0)
+        turn_away(server, fd, &peer, "no such process here");
+    else if (server->conns->len >= server->max_connections)
+        turn_away(server, fd, &peer, "too many connections");
+    else if (connections_of(server, &peer) >= server->max_per_process)
+        turn_away(server, fd, &peer, "too many connections of this process");
+    else
+        vmm_conn_new(server, fd, &peer);
+    peer_deinit(&peer);
+}
+
+static gboolean on_acceptable(gint fd, GIOCondition condition, gpointer user_data);
+
+static gboolean on_rested(gpointer user_data)
+{
+    VmmServer *server = user_data;
+
+    server->resume = 0;
+    server->acceptable = g_unix_fd_add(server->listener->fd, G_IO_IN, on_acceptable, server);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean on_acceptable(gint fd, GIOCondition condition, gpointer user_data)
+{
+    VmmServer *server = user_data;
+    int conn = listener_accept(server->listener);
+
+    if (conn >= 0) {
+        take_connection(server, conn);
+        return G_SOURCE_CONTINUE;
+    }
+    if (conn == -EAGAIN || conn == -ECONNABORTED || conn == -EINTR)
+        return G_SOURCE_CONTINUE;
+    log_guest(&server->bucket, G_LOG_LEVEL_WARNING, "(new)", 0, "cannot accept: %s", g_strerror(-conn));
+    server->acceptable = 0;
+    server->resume = g_timeout_add(REST_MS, on_rested, server);
+    return G_SOURCE_REMOVE;
+}
+
+/**
+ * vmm_server_new() - begin to serve VMMs
+ * @listener: their socket; must outlive the server
+ * @config: limits and policy; copied
+ * @inventory: where to enter guests; must outlive the server
+ * @pool: workers; must outlive the server
+ */
+VmmServer *vmm_server_new(Listener *listener, const Config *config, Inventory *inventory, PoisonPool *pool)
+{
+    VmmServer *server = g_new0(VmmServer, 1);
+
+    server->listener = listener;
+    server->inventory = inventory;
+    server->pool = pool;
+    server->can_poison = uffd_kernel_can_poison();
+    server->conns = g_ptr_array_new();
+    server->bucket = LOG_BUCKET(20, 60);
+    vmm_server_set_config(server, config);
+    server->acceptable = g_unix_fd_add(listener->fd, G_IO_IN, on_acceptable, server);
+    return server;
+}
+
+/**
+ * vmm_server_set_config() - other limits and policy for what comes from now on
+ * @server: the server
+ * @config: copied
+ */
+void vmm_server_set_config(VmmServer *server, const Config *config)
+{
+    server->policy = config->policy;
+    server->max_connections = config->max_connections;
+    server->max_per_process = config->max_connections_per_process;
+}
+
+/**
+ * vmm_server_stop() - accept nobody, and close every connection that no worker has
+ * @server: the server
+ *
+ * The others follow as their workers finish; see vmm_server_connections().
+ */
+void vmm_server_stop(VmmServer *server)
+{
+    if (server->acceptable)
+        g_source_remove(server->acceptable);
+    if (server->resume)
+        g_source_remove(server->resume);
+    server->acceptable = server->resume = 0;
+    for (guint i = server->conns->len; i > 0; i--)
+        vmm_conn_close(g_ptr_array_index(server->conns, i - 1));
+}
+
+/**
+ * vmm_server_free() - free a stopped server without connections
+ * @server: the server, or NULL
+ */
+void vmm_server_free(VmmServer *server)
+{
+    if (!server)
+        return;
+    g_ptr_array_unref(server->conns);
+    g_free(server);
+}
+
+/**
+ * vmm_server_connections() - how many connections there are
+ * @server: the server
+ */
+guint vmm_server_connections(const VmmServer *server)
+{
+    return server->conns->len;
+}
+
+/**
+ * vmm_server_can_poison() - does the kernel have UFFDIO_POISON?
+ * @server: the server
+ */
+gboolean vmm_server_can_poison(const VmmServer *server)
+{
+    return server->can_poison;
+}
