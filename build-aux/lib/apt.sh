@@ -34,12 +34,13 @@ missing_packages() {
     for name; do [[ ${installed[$name]-} ]] || echo "$name"; done
 }
 
-# as_root COMMAND...: runs it as root, or says which command would have been needed
-as_root() {
-    if ((EUID == 0)); then
-        "$@"
-    elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [[ -t 0 ]]; }; then
-        sudo "$@"
+# become_root COMMAND...: sets as_root, the prefix that runs a command as root, or says which command
+# somebody has to run
+become_root() {
+    as_root=(env DEBIAN_FRONTEND=noninteractive)
+    ((EUID == 0)) && return
+    if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo -v; }; }; then
+        as_root=(sudo "${as_root[@]}")
     else
         die "packages are missing, and this is neither root nor may it use sudo" "run as root: $*"
     fi
@@ -51,16 +52,26 @@ install_packages() {
     mapfile -t missing < <(missing_packages "$@")
     ((${#missing[@]})) || return 0
     command -v apt-get >/dev/null || die "this is not a Debian system (no apt-get)"
+    local install=(apt-get install -y --no-install-recommends "${missing[@]}")
+    become_root "${install[@]}"
     say "installing ${#missing[@]} packages: ${missing[*]}"
-    local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}")
-    if ! as_root "${install[@]}" >"$log" 2>&1 </dev/null; then
-        # most likely the lists are old or were never fetched
-        as_root apt-get update >>"$log" 2>&1 </dev/null || true
-        as_root "${install[@]}" >>"$log" 2>&1 </dev/null || {
-            tail -n 8 "$log" >&2
-            die "apt-get could not install: ${missing[*]}" "the whole output is in $log"
-        }
-    fi
+    run_job "installing packages" "$log" "${as_root[@]}" "${install[@]}" && return
+    # most likely the lists are old or were never fetched
+    run_job "apt-get update" "$log" "${as_root[@]}" apt-get update || true
+    run_job "installing packages" "$log" "${as_root[@]}" "${install[@]}" && return
+    grep -E '^(E|W|Err)' "$log" | head -n 8 >&2
+    die "apt-get could not install: ${missing[*]}" "the whole output is in $log"
+}
+
+# keyring_ready: sees to a keyring that knows Debian 13: an early Debian 12 has one that does not
+keyring_ready() {
+    install_packages debian-archive-keyring
+    compgen -G "/usr/share/keyrings/debian-archive-$apt_release-automatic.*" >/dev/null && return
+    local log=$cache/log/packages.log upgrade=(apt-get install -y debian-archive-keyring)
+    become_root "${upgrade[@]}"
+    say "the keyring does not know Debian $apt_release yet; upgrading debian-archive-keyring"
+    run_job "apt-get update" "$log" "${as_root[@]}" apt-get update || true
+    must_run "upgrading debian-archive-keyring" "$log" "${as_root[@]}" "${upgrade[@]}"
 }
 
 # ---- our own configuration ----------------------------------------------------------------------

@@ -62,7 +62,7 @@ cache_begin() {
 # cache_finish ENTRY KIND: the entry is complete: puts it in its place, and drops old ones
 cache_finish() {
     local old
-    sync -f "$new"
+    find "$new" -type f -exec sync {} + # so that not even a power cut leaves a name without its content
     mv -T "$new" "$cache/$1"
     touch "$cache/$1"
     # newest first; names are ours and have no special characters
