@@ -2,10 +2,17 @@
 /*
  * poison-toucher: touch one poisoned page over and over, and count what comes of it
  *
- * The program poisons a page of its own, by UFFDIO_POISON (emulated) or, with
- * --real, by MADV_HWPOISON, then loads from and stores to it --touches times in
- * user mode.  Each touch should raise SIGBUS, from which it jumps back.  It ends
- * with one JSON line on standard output:
+ * The program poisons a page of its own, then loads from and stores to it
+ * --touches times in user mode.  Each touch should raise SIGBUS, from which it
+ * jumps back.  What poisons the page is
+ *
+ *   emulated  UFFDIO_POISON;
+ *   real      MADV_HWPOISON (--real);
+ *   swap      a read error of the swap device DEVICE at swapoff (--swap-error
+ *             DEVICE), which is made to fail by whoever gave the machine that
+ *             device, for a few of its first 256 pages.
+ *
+ * It ends with one JSON line on standard output:
  *
  *   {"kernel":"6.12.95","mode":"emulated","hugetlb":false,"fork":false,
  *    "touches":1000,"sigbus":1000,"si_code":"BUS_MCEERR_AR","si_addr_lsb":12,
@@ -21,46 +28,22 @@
  * this one static file, it mounts what it needs, reports to the console and powers
  * the machine off.  Arguments go on the kernel command line after "--".
  */
+#include "early.h"
+#include "poison-sources.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/reboot.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <linux/userfaultfd.h>
-
-/* Headers older than Linux 6.6 lack UFFDIO_POISON. */
-#ifndef UFFDIO_POISON
-#define UFFD_FEATURE_POISON (1 << 14)
-#define _UFFDIO_POISON      (0x08)
-struct uffdio_poison {
-    struct uffdio_range range;
-    __u64 mode;
-    __s64 updated;
-};
-#define UFFDIO_POISON _IOWR(UFFDIO, _UFFDIO_POISON, struct uffdio_poison)
-#endif
-#ifndef UFFD_USER_MODE_ONLY
-#define UFFD_USER_MODE_ONLY 1
-#endif
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 /* So few lines that no kernel's log wraps before they are read. */
 #define TOUCHES_PER_LOG_READ           64
@@ -71,6 +54,7 @@ struct uffdio_poison {
 struct options {
     unsigned long touches;
     bool real;
+    const char *swap_error;
     bool fork;
     bool hugetlb;
     bool count_log;
@@ -86,33 +70,7 @@ struct outcome {
     bool differing; /* not all the signals were alike */
 };
 
-static sigjmp_buf after_sigbus;
-static siginfo_t last_sigbus;
-
-static void fail(const char *what)
-{
-    fprintf(stderr, "poison-toucher: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
 /* Signals and their codes */
-
-static void on_sigbus(int signo, siginfo_t *info, void *context)
-{
-    (void)signo;
-    (void)context;
-    last_sigbus = *info;
-    siglongjmp(after_sigbus, 1);
-}
-
-static void catch_sigbus(void)
-{
-    /* SA_NODEFER: the handler is left by a jump that does not restore the mask. */
-    struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
-
-    if (sigaction(SIGBUS, &action, NULL) < 0)
-        fail("sigaction");
-}
 
 static const char *si_code_name(const struct outcome *outcome)
 {
@@ -172,75 +130,6 @@ static void read_log(int fd, struct outcome *outcome)
         fail(errno == EPIPE ? "kernel log overran, lines were lost" : "reading /dev/kmsg");
 }
 
-/* Poison */
-
-static size_t huge_page_size(void)
-{
-    char line[128];
-    size_t kib = 0;
-    FILE *file = fopen("/proc/meminfo", "re");
-
-    if (!file)
-        fail("/proc/meminfo");
-    while (fgets(line, sizeof(line), file) && sscanf(line, "Hugepagesize: %zu kB", &kib) != 1)
-        ;
-    fclose(file);
-    if (!kib) {
-        errno = ENOTSUP;
-        fail("huge pages");
-    }
-    return kib * 1024;
-}
-
-static char *map_page(size_t size, bool hugetlb)
-{
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (hugetlb ? MAP_HUGETLB : 0);
-    char *page = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
-
-    if (page == MAP_FAILED)
-        fail("mmap");
-    return page;
-}
-
-static int open_userfaultfd(bool hugetlb)
-{
-    struct uffdio_api api = {
-        .api = UFFD_API,
-        .features = UFFD_FEATURE_POISON | (hugetlb ? UFFD_FEATURE_MISSING_HUGETLBFS : 0),
-    };
-    int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-
-    if (uffd < 0)
-        fail("userfaultfd");
-    if (ioctl(uffd, UFFDIO_API, &api) < 0)
-        fail("userfaultfd without the features that are needed");
-    return uffd;
-}
-
-/* The marker stays in the page table when the descriptor is closed. */
-static void poison_emulated(char *page, size_t size, bool hugetlb)
-{
-    struct uffdio_range range = { .start = (uintptr_t)page, .len = size };
-    struct uffdio_register reg = { .range = range, .mode = UFFDIO_REGISTER_MODE_MISSING };
-    struct uffdio_poison poison = { .range = range };
-    int uffd = open_userfaultfd(hugetlb);
-
-    if (ioctl(uffd, UFFDIO_REGISTER, &reg) < 0)
-        fail("UFFDIO_REGISTER");
-    if (ioctl(uffd, UFFDIO_POISON, &poison) < 0 || poison.updated != (int64_t)size)
-        fail("UFFDIO_POISON");
-    close(uffd);
-}
-
-/* The kernel signals the error once at the call already, as it would to its finder. */
-static void poison_real(char *page, size_t size)
-{
-    if (madvise(page, size, MADV_POPULATE_WRITE) < 0)
-        fail("MADV_POPULATE_WRITE");
-    if (!sigsetjmp(after_sigbus, 0) && madvise(page, sysconf(_SC_PAGESIZE), MADV_HWPOISON) < 0)
-        fail("MADV_HWPOISON");
-}
-
 /* Touches */
 
 static void touch(volatile char *page, size_t size, unsigned long nth)
@@ -293,13 +182,20 @@ static const char *truth(bool value)
     return value ? "true" : "false";
 }
 
+static const char *mode_name(const struct options *options)
+{
+    if (options->swap_error)
+        return "swap";
+    return options->real ? "real" : "emulated";
+}
+
 static void report(const struct options *options, const struct outcome *outcome)
 {
     struct utsname name;
 
     uname(&name);
-    printf("{\"kernel\":\"%s\",\"mode\":\"%s\",\"hugetlb\":%s,\"fork\":%s,", name.release,
-           options->real ? "real" : "emulated", truth(options->hugetlb), truth(options->fork));
+    printf("{\"kernel\":\"%s\",\"mode\":\"%s\",\"hugetlb\":%s,\"fork\":%s,", name.release, mode_name(options),
+           truth(options->hugetlb), truth(options->fork));
     printf("\"touches\":%lu,\"sigbus\":%lu,\"si_code\":\"%s\",\"si_addr_lsb\":%d", options->touches,
            outcome->sigbus, si_code_name(outcome), outcome->addr_lsb);
     if (options->count_log)
@@ -308,22 +204,26 @@ static void report(const struct options *options, const struct outcome *outcome)
     fflush(stdout);
 }
 
+static char *poisoned_page(const struct options *options)
+{
+    if (options->swap_error)
+        return poison_by_swap_error(options->swap_error);
+    return options->real ? poison_real(options->hugetlb) : poison_emulated(options->hugetlb);
+}
+
 /* Returns: whether each touch raised one SIGBUS, and all of them alike. */
 static bool run(const struct options *options)
 {
-    size_t size = options->hugetlb ? huge_page_size() : (size_t)sysconf(_SC_PAGESIZE);
-    char *page = map_page(size, options->hugetlb);
+    size_t size = poison_page_size(options->hugetlb);
     struct outcome *outcome =
         mmap(NULL, sizeof(*outcome), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    char *page;
     int log;
 
     if (outcome == MAP_FAILED)
         fail("mmap");
     catch_sigbus();
-    if (options->real)
-        poison_real(page, size);
-    else
-        poison_emulated(page, size, options->hugetlb);
+    page = poisoned_page(options);
     log = options->count_log ? open_log() : -1;
     if (options->fork)
         touch_all_in_child(page, size, options, log, outcome);
@@ -342,48 +242,34 @@ static void power_off(void)
     reboot(RB_POWER_OFF);
 }
 
-static void write_text(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-    if (fd < 0 || write(fd, text, strlen(text)) < 0)
-        fail(path);
-    close(fd);
-}
-
-static void mount_at(const char *type, const char *where)
-{
-    mkdir(where, 0755);
-    if (mount(type, where, type, 0, NULL) < 0 && errno != EBUSY)
-        fail(where);
-}
-
 /* Whatever happens from here on, the machine is powered off, not left in a panic. */
 static void become_init(const struct options *options)
 {
     int console;
 
     atexit(power_off);
-    mount_at("devtmpfs", "/dev");
-    mount_at("proc", "/proc");
+    early_mount_basics("");
     console = open("/dev/console", O_RDWR);
     if (console < 0 || dup2(console, 0) < 0 || dup2(console, 1) < 0 || dup2(console, 2) < 0)
         fail("/dev/console");
     /* The lines that are counted must not run into the one that reports them. */
     if (klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, NULL, CONSOLE_LEVEL_EMERGENCIES_ONLY) < 0)
         fail("console log level");
-    if (options->hugetlb)
-        write_text("/proc/sys/vm/nr_hugepages", "2");
+    if (options->hugetlb && early_write_file("/proc/sys/vm/nr_hugepages", "2") < 0)
+        fail("/proc/sys/vm/nr_hugepages");
     /* End the line that the firmware left unfinished. */
     printf("\n");
 }
 
 static void usage(FILE *to)
 {
-    fprintf(to, "usage: poison-toucher [--touches N] [--real] [--fork] [--hugetlb] [--count-log] [--init]\n"
+    fprintf(to, "usage: poison-toucher [--touches N] [--real | --swap-error DEVICE] [--fork] [--hugetlb]\n"
+                "                      [--count-log] [--init]\n"
                 "\n"
                 "  --touches N   how often to touch the page (1)\n"
                 "  --real        MADV_HWPOISON: takes a page from this machine until it reboots\n"
+                "  --swap-error DEVICE\n"
+                "                swap out to DEVICE, which must fail to read some of it back\n"
                 "  --fork        touch in a child, which inherits the poison\n"
                 "  --hugetlb     a huge page (the machine must have one to spare for --real)\n"
                 "  --count-log   count the kernel's \"MCE: Killing\" lines\n"
@@ -406,10 +292,11 @@ static unsigned long parse_count(const char *text)
 
 static void parse_options(int argc, char **argv, struct options *options)
 {
-    enum { TOUCHES = 1, REAL, FORK, HUGETLB, COUNT_LOG, INIT, HELP };
+    enum { TOUCHES = 1, REAL, SWAP_ERROR, FORK, HUGETLB, COUNT_LOG, INIT, HELP };
     static const struct option table[] = {
         { "touches", required_argument, NULL, TOUCHES },
         { "real", no_argument, NULL, REAL },
+        { "swap-error", required_argument, NULL, SWAP_ERROR },
         { "fork", no_argument, NULL, FORK },
         { "hugetlb", no_argument, NULL, HUGETLB },
         { "count-log", no_argument, NULL, COUNT_LOG },
@@ -426,6 +313,9 @@ static void parse_options(int argc, char **argv, struct options *options)
             break;
         case REAL:
             options->real = true;
+            break;
+        case SWAP_ERROR:
+            options->swap_error = optarg;
             break;
         case FORK:
             options->fork = true;

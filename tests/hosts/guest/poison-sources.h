@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The ways in which poison-toucher gets itself a poisoned page
+ *
+ * Each yields a page of the calling process that raises SIGBUS whenever it is touched.  They exit with a
+ * message if they cannot.
+ */
+#ifndef HWP_POISON_SOURCES_H
+#define HWP_POISON_SOURCES_H
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Where a SIGBUS jumps to, and what it said.  catch_sigbus() comes first. */
+extern sigjmp_buf after_sigbus;
+extern siginfo_t last_sigbus;
+
+void catch_sigbus(void);
+
+/* Says what failed, and why according to errno, and exits. */
+void fail(const char *what) __attribute__((noreturn));
+
+/* The size of the pages that the following poison. */
+size_t poison_page_size(bool hugetlb);
+
+/* UFFDIO_POISON */
+char *poison_emulated(bool hugetlb);
+
+/* MADV_HWPOISON: the machine has a page less until it reboots. */
+char *poison_real(bool hugetlb);
+
+/* A page which the swap device `device`, that has to fail to read some pages, did not give back at swapoff.
+ */
+char *poison_by_swap_error(const char *device);
+
+#endif
