@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <glib.h>
+#include <sys/types.h>
+
+/* A real hwpoisond, in a directory of its own. */
+typedef struct {
+    char *dir;
+    char *vmm;     /* path of its VMM socket */
+    char *control; /* and of its control socket */
+    char *config;  /* its configuration file */
+    char *log;     /* where its stderr goes */
+    pid_t pid;     /* 0: not running */
+    int notify;    /* its sd_notify() messages come here */
+} TestAgent;
+
+TestAgent *test_agent_new(const char *config);
+void test_agent_free(TestAgent *agent);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(TestAgent, test_agent_free)
+
+TestAgent *test_agent_start(const char *config);
+void test_agent_run(TestAgent *agent);
+void test_agent_launch(TestAgent *agent);
+void test_agent_wait_notify(TestAgent *agent, const char *wanted);
+int test_agent_wait_exit(TestAgent *agent);
+void test_agent_stop(TestAgent *agent);
+char *test_agent_read_log(TestAgent *agent);
+char *test_agent_ctl(TestAgent *agent, int *ret_status, ...) G_GNUC_NULL_TERMINATED;
+
+/* Runs func in a child, which is another VMM process; returns its process id. */
+pid_t test_fork(void (*func)(gpointer data), gpointer data);
+int test_wait(pid_t pid);

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The agent poisons what it is asked to, and nothing else
+ *
+ * Real RAM of this process, a real userfaultfd, the real agent. After each request every page is looked
+ * at: poisoned ones must answer EHWPOISON, all others must hold what was written into them.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "test-agent.h"
+#include "test-ram.h"
+#include "test-vmm.h"
+
+#define PAGES 64u
+
+static void check_all(Ram *ram, gsize pages, const VmmRecord *records, guint n)
+{
+    for (gsize page = 0; page < pages; page++) {
+        gboolean expected = FALSE;
+
+        for (guint i = 0; i < n; i++)
+            expected |= page * ram->page >= records[i].offset &&
+                        page * ram->page < records[i].offset + records[i].length;
+        g_assert_cmpint(ram_is_poisoned(ram, page), ==, expected);
+        if (!expected)
+            g_assert_true(ram_is_intact(ram, page));
+    }
+}
+
+static void check_touch(Ram *ram, gsize page)
+{
+    int code = ram_touch(ram, page);
+
+    g_test_message("SIGBUS code: %s", code == BUS_MCEERR_AR ? "BUS_MCEERR_AR"
+                                      : code == BUS_ADRERR  ? "BUS_ADRERR (no CONFIG_MEMORY_FAILURE)"
+                                                            : "unexpected");
+    g_assert_true(code == BUS_MCEERR_AR || code == BUS_ADRERR);
+}
+
+static void expect_poisoned(JsonObject *answer, guint ranges, guint failed)
+{
+    g_assert_cmpstr(json_object_get_string_member(answer, "type"), ==, "poisoned");
+    g_assert_cmpint(json_object_get_int_member(answer, "ranges"), ==, ranges);
+    g_assert_cmpint(json_object_get_int_member(answer, "failed_count"), ==, failed);
+    g_assert_cmpuint(json_array_get_length(json_object_get_array_member(answer, "failed")), ==,
+                     MIN(failed, 64));
+}
+
+/* Hello, layout, begin, three ranges, end; then all pages are checked. */
+static void poison_three_ranges(RamKind kind, gsize pages)
+{
+    g_autoptr(TestAgent) agent = test_agent_start(NULL);
+    g_autoptr(Vmm) vmm = vmm_connect(agent->vmm);
+    g_autoptr(Ram) ram = ram_new(kind, pages);
+    g_autoptr(JsonObject) answer = NULL;
+    VmmRecord records[] = { { 0, ram->page },
+                            { (pages / 2) * ram->page, 2 * ram->page },
+                            { (pages - 1) * ram->page, ram->page } };
+
+    ram_fill(ram);
+    vmm_hello(vmm, "vm1", "");
+    ram_send_layout(vmm, ram, "pc.ram");
+    for (guint i = 0; i < G_N_ELEMENTS(records); i++)
+        ram_prepare(ram, records[i].offset / ram->page, records[i].length / ram->page);
+    ram_begin(vmm, ram, 4);
+    answer = vmm_poison(vmm, "pc.ram", records, G_N_ELEMENTS(records));
+    expect_poisoned(answer, 3, 0);
+    vmm_call_ok(vmm, -1, "poison-end", "%s", "");
+    for (guint i = 0; i < G_N_ELEMENTS(records); i++)
+        ram_release(ram, records[i].offset / ram->page, records[i].length / ram->page);
+    check_all(ram, pages, records, G_N_ELEMENTS(records));
+    check_touch(ram, 0);
+}
+
+static void test_anonymous(void)
+{
+    poison_three_ranges(RAM_ANONYMOUS, PAGES);
+}
+
+static void test_shmem(void)
+{
+    poison_three_ranges(RAM_SHMEM, PAGES);
+}
+
+static gboolean free_huge_pages(guint wanted)
+{
+    g_autofree char *text = NULL;
+
+    g_file_set_contents("/proc/sys/vm/nr_hugepages", "16", -1, NULL);
+    return g_file_get_contents("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", &text, NULL, NULL) &&
+           g_ascii_strtoull(text, NULL, 10) >= wanted;
+}
+
+static void test_hugetlb(void)
+{
+    if (free_huge_pages(8))
+        poison_three_ranges(RAM_HUGETLB, 8);
+    else
+        g_test_skip("no 8 free huge pages of 2 MiB here, and none could be reserved");
+    g_file_set_contents("/proc/sys/vm/nr_hugepages", "0", -1, NULL);
+}
+
+typedef struct {
+    TestAgent *agent;
+    Vmm *vmm;
+    Ram *ram;
+} Session;
+
+static Session session_begin(const char *config)
+{
+    Session s = { .agent = test_agent_start(config) };
+
+    s.vmm = vmm_connect(s.agent->vmm);
+    s.ram = ram_new(RAM_ANONYMOUS, PAGES);
+    vmm_hello(s.vmm, "vm1", "");
+    ram_send_layout(s.vmm, s.ram, "pc.ram");
+    ram_begin(s.vmm, s.ram, 0);
+    return s;
+}
+
+static void session_end(Session *s)
+{
+    ram_free(s->ram);
+    vmm_close(s->vmm);
+    test_agent_free(s->agent);
+}
+
+static void expect_failure(JsonObject *answer, guint at, gint64 index, const char *error, gint64 done)
+{
+    JsonArray *failed = json_object_get_array_member(answer, "failed");
+    JsonObject *entry = json_array_get_object_element(failed, at);
+
+    g_assert_cmpint(json_object_get_int_member(entry, "index"), ==, index);
+    g_assert_cmpstr(json_object_get_string_member(entry, "error"), ==, error);
+    g_assert_cmpint(json_object_get_int_member(entry, "errno"), >, 0);
+    g_assert_cmpint(json_object_get_int_member(entry, "done"), ==, done);
+}
+
+/* A page that is in use stops its range, names the reason, and does not stop the next range. */
+static void test_partial(void)
+{
+    Session s = session_begin(NULL);
+    gsize page = s.ram->page;
+    VmmRecord records[] = { { 0, 8 * page }, { 10 * page, page }, { 20 * page, page } };
+    g_autoptr(JsonObject) answer = NULL, blocker = NULL;
+
+    ram_prepare(s.ram, 0, 8);
+    ram_prepare(s.ram, 20, 1);
+    blocker = vmm_poison(s.vmm, "pc.ram", &(VmmRecord){ 5 * page, page }, 1); /* page 5 is in the way now */
+    answer = vmm_poison(s.vmm, "pc.ram", records, 3);
+    expect_poisoned(answer, 3, 2);
+    expect_failure(answer, 0, 0, "EEXIST", (gint64)(5 * page));
+    expect_failure(answer, 1, 1, "ENOENT", 0); /* never registered */
+    g_assert_true(ram_is_poisoned(s.ram, 4));
+    g_assert_true(ram_is_poisoned(s.ram, 20));
+    g_assert_false(ram_is_poisoned(s.ram, 10));
+    session_end(&s);
+}
+
+/* At most 64 failures are listed, all are counted. */
+static void test_many_failures(void)
+{
+    Session s = session_begin(NULL);
+    g_autoptr(JsonObject) answer = NULL;
+    g_autoptr(Ram) big = ram_new(RAM_ANONYMOUS, 200);
+    VmmRecord many[100];
+
+    for (guint i = 0; i < G_N_ELEMENTS(many); i++)
+        many[i] = (VmmRecord){ 2 * i * big->page, big->page };
+    ram_send_layout(s.vmm, big, "big");
+    answer = vmm_poison(s.vmm, "big", many, G_N_ELEMENTS(many));
+    expect_poisoned(answer, 100, 100);
+    expect_failure(answer, 63, 63, "ENOENT", 0);
+    session_end(&s);
+}
+
+/* The VMM unmaps the memory between poison-begin and poison. */
+static void test_unmapped(void)
+{
+    Session s = session_begin(NULL);
+    g_autoptr(JsonObject) answer = NULL;
+    g_autofree char *status = NULL;
+    int exit_status;
+
+    ram_prepare(s.ram, 0, 1);
+    g_assert_no_errno(munmap(s.ram->address, s.ram->page));
+    answer = vmm_poison(s.vmm, "pc.ram", &(VmmRecord){ 0, s.ram->page }, 1);
+    expect_poisoned(answer, 1, 1);
+    status = test_agent_ctl(s.agent, &exit_status, "status", NULL);
+    g_assert_cmpint(exit_status, ==, 0);
+    session_end(&s);
+}
+
+/* The largest list there may be, every second page. */
+static void test_max_ranges(void)
+{
+    const guint n = 65536;
+    g_autofree VmmRecord *records = g_new(VmmRecord, n + 1);
+    Session s = session_begin(NULL);
+    g_autoptr(Ram) big = ram_new(RAM_ANONYMOUS, 2 * n + 2);
+    g_autoptr(JsonObject) answer = NULL, too_many = NULL;
+
+    for (guint i = 0; i <= n; i++)
+        records[i] = (VmmRecord){ 2 * i * big->page, big->page };
+    ram_prepare(big, 0, 2 * n + 2);
+    ram_send_layout(s.vmm, big, "big");
+    vmm_call_ok(s.vmm, -1, "poison-end", "%s", "");
+    ram_begin(s.vmm, big, n);
+    too_many = vmm_poison(s.vmm, "big", records, n + 1);
+    vmm_expect_error(too_many, "bad-count");
+    answer = vmm_poison(s.vmm, "big", records, n);
+    expect_poisoned(answer, n, 0);
+    for (guint i = 0; i < n; i += 4099)
+        g_assert_true(ram_is_poisoned(big, 2 * i));
+    g_assert_true(ram_is_poisoned(big, 2 * (n - 1)));
+    session_end(&s);
+}
+
+static void test_policy(void)
+{
+    Session s = session_begin("[policy]\nmax-pages-per-guest=3\nmemory-kinds=anonymous\n");
+    gsize page = s.ram->page;
+    g_autoptr(JsonObject) begin = NULL, more = NULL, first = NULL, kind = NULL;
+    g_autoptr(Ram) shared = ram_new(RAM_SHMEM, 1);
+
+    ram_prepare(s.ram, 0, 8);
+    first = vmm_poison(s.vmm, "pc.ram", &(VmmRecord){ 0, 2 * page }, 1);
+    expect_poisoned(first, 1, 0);
+    more = vmm_poison(s.vmm, "pc.ram", &(VmmRecord){ 2 * page, 2 * page }, 1);
+    vmm_expect_error(more, "policy-pages");
+    g_assert_false(ram_is_poisoned(s.ram, 9));
+    vmm_call_ok(s.vmm, -1, "poison-end", "%s", "");
+    begin = vmm_call(s.vmm, s.ram->uffd, "poison-begin", "\"pages\":2");
+    vmm_expect_error(begin, "policy-pages");
+    ram_send_layout(s.vmm, shared, "shared");
+    ram_begin(s.vmm, s.ram, 1);
+    kind = vmm_poison(s.vmm, "shared", &(VmmRecord){ 0, page }, 1);
+    vmm_expect_error(kind, "policy-kind");
+    session_end(&s);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    if (!ram_kernel_can_poison()) {
+        g_print("1..0 # SKIP this kernel has no UFFDIO_POISON\n");
+        return 77;
+    }
+    g_test_add_func("/poison/anonymous", test_anonymous);
+    g_test_add_func("/poison/shmem", test_shmem);
+    g_test_add_func("/poison/hugetlb", test_hugetlb);
+    g_test_add_func("/poison/partial", test_partial);
+    g_test_add_func("/poison/many-failures", test_many_failures);
+    g_test_add_func("/poison/unmapped", test_unmapped);
+    g_test_add_func("/poison/max-ranges", test_max_ranges);
+    g_test_add_func("/poison/policy", test_policy);
+    return g_test_run();
+}
