@@ -167,7 +167,11 @@ class Command:
 
     def write(self, text):
         """To its standard input."""
-        self._connection.send(self._number, "D", text.encode())
+        self.write_bytes(text.encode())
+
+    def write_bytes(self, data):
+        """To its standard input."""
+        self._connection.send(self._number, "D", data)
 
     def end_input(self):
         """Ends its standard input."""
@@ -184,6 +188,16 @@ class Command:
         line, _, rest = bytes(self._unread).partition(b"\n")
         self._unread = bytearray(rest)
         return line.decode(errors="replace")
+
+    def read_some(self, limit):
+        """Whatever is next of either output, as bytes."""
+        seen, errors = len(self._unread), len(self.stderr)
+        while len(self._unread) == seen and len(self.stderr) == errors:
+            if self._status is not None:
+                raise ChannelClosed(f"{self.what} ended with status {self._status}")
+            self._take(limit)
+        data, self._unread = bytes(self._unread), bytearray()
+        return data + bytes(self.stderr[errors:])
 
     def wait_stderr(self, text, limit):
         """Waits until `text` is on its standard error."""

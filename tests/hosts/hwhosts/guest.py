@@ -12,15 +12,17 @@ from .base import FIRMWARE, HarnessError, deadline
 from .channel import ChannelClosed
 from .qmp import Qmp
 
-GUEST_OPTIONS = "console=ttyS0 loglevel=5 log_buf_len=4M random.trust_cpu=on no_timer_check"
+GUEST_OPTIONS = "console=ttyS0 loglevel=3 log_buf_len=4M random.trust_cpu=on no_timer_check"
 RUN = "/run/guests"
+BUILT_IN = "builtin"
+"""For a Guest's `agent`: QEMU does by itself what the agent would do for it."""
 
 
 class Guest:
     """One QEMU process in a host.
 
-    `agent` is the path of hwpoisond's socket in the host, or None for a QEMU without it; `incoming`
-    makes it wait for a migration; `extra` are more arguments for QEMU.
+    `agent` is the path of hwpoisond's socket in the host, BUILT_IN, or None for a QEMU that cannot make
+    emulated poison; `incoming` makes it wait for a migration; `extra` are more arguments for QEMU.
     """
 
     def __init__(self, host, qemu, name="vm1", agent=None, incoming=False, memory=256, extra=()):
@@ -53,7 +55,9 @@ class Guest:
             "-device", "virtserialport,chardev=pattern,name=hwp.pattern,nr=1",
             "-kernel", host.settings.kernel, "-initrd", initrd, "-append", GUEST_OPTIONS,
         ]
-        if self.agent:
+        if self.agent == BUILT_IN:
+            arguments += ["-object", "hwpoison-builtin,id=hp0"]
+        elif self.agent:
             arguments += ["-object", f"hwpoison-agent,id=hp0,path={self.agent}"]
         if self.incoming:
             arguments += ["-incoming", "defer"]

@@ -24,7 +24,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 MACHINE = ["-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "EPYC,svm=on,npt=on", "-m", "3072"]
 """TCG emulates AMD's SVM with nested paging, so that kvm_amd works inside."""
 
-KERNEL_OPTIONS = ("console=ttyS0 loglevel=5 printk.time=1 log_buf_len=4M panic=-1 oops=panic "
+KERNEL_OPTIONS = ("console=ttyS0 loglevel=3 printk.time=1 log_buf_len=4M panic=-1 oops=panic "
                   "no_timer_check tsc=reliable random.trust_cpu=on")
 
 
@@ -228,7 +228,7 @@ class ConsoleMachine(Machine):
 
     def start(self, kernel, program, arguments=()):
         """Boots `kernel` with the static file `program` as /init."""
-        options = f"console=ttyS0 loglevel=5 panic=-1 mitigations=off -- {' '.join(arguments)}"
+        options = f"console=ttyS0 loglevel=3 panic=-1 mitigations=off -- {' '.join(arguments)}"
         self.launch(["-kernel", str(kernel), "-append", options, "-initrd",
                      str(cpio.initramfs(program, self.settings.cache))])
 
