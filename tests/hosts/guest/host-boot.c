@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -72,6 +73,16 @@ static void raise_interface(const char *name, const char *address)
     close(fd);
 }
 
+/* A program that crashes leaves its core where the harness keeps logs. */
+static void keep_cores(void)
+{
+    struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+
+    if (setrlimit(RLIMIT_CORE, &unlimited) < 0 ||
+        early_write_file("/proc/sys/kernel/core_pattern", "/shared/core.%e.%p") < 0)
+        early_die("core pattern: %s", strerror(errno));
+}
+
 void host_boot(void)
 {
     char value[64];
@@ -85,4 +96,5 @@ void host_boot(void)
     if (early_option("hwp.address", value, sizeof(value)))
         raise_interface("eth0", value);
     enter_root();
+    keep_cores();
 }

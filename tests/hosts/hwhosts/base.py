@@ -42,6 +42,9 @@ def deadline(seconds_or_deadline):
     return Deadline(seconds_or_deadline)
 
 
+PACKAGE = pathlib.Path(__file__).resolve().parent.parent
+"""The directory tests/hosts."""
+
 FIRMWARE = [argument for directory in ("/usr/share/seabios", "/usr/share/qemu")
             for argument in ("-L", directory)]
 """Where the distribution's packages put the firmware that a QEMU of our own build needs."""

@@ -43,7 +43,7 @@ class Guest:
         initrd = cpio.initramfs(host.settings.guest_program("guest-pattern"), host.settings.cache)
         arguments = [
             self.qemu, *FIRMWARE, "-nodefaults", "-no-user-config", "-display", "none",
-            "-name", f"{self.name},debug-threads=on", "-machine", "pc", "-accel", "kvm",
+            "-name", f"{self.name},debug-threads=on", "-machine", "pc,dump-guest-core=off", "-accel", "kvm",
             # The host's own processor: the guest's kernel survives a memory error only with SUCCOR.
             "-cpu", "host", "-m", str(self.memory), "-qmp", "stdio",
             # A fraction of SeaBIOS's time, and that is most of what the boot and a reset take.
