@@ -75,8 +75,7 @@ class World:
         if self._pair is None:
             self._boots += 1
             self._pair = Pair(self.settings, self.directory / f"boot-{self._boots}")
-            self._pair.start()
-            self._pair.wait_ready()
+            self._pair.boot()
         return self._pair
 
     def agent(self, host, restart=False):
@@ -145,6 +144,10 @@ class World:
         self._stop_guests()
         return found + (self._offences() if self._pair else [])
 
+    def emulator_crashed(self):
+        """Whether the machine below a host has crashed; see host.py."""
+        return self._pair is not None and any(h.emulator_crashed() for h in self._pair.hosts)
+
     def abandon(self):
         """Ends everything; the next test boots anew."""
         if self._pair:
@@ -173,8 +176,9 @@ def select(names, depth):
     return [t for t in tests if DEPTHS.index(t.depth) <= DEPTHS.index(depth)]
 
 
-def _one(world, function):
-    """Runs one test; returns None or the reason of its failure."""
+def _one(world, function, again=True):
+    """Runs one test; returns None or the reason of its failure. A test that is hit by a crash of the
+    software emulation, and so says nothing, is run once more."""
     try:
         function(world)
         found = world.finish()
@@ -183,7 +187,11 @@ def _one(world, function):
         world.finish()
         raise
     except Exception as error:  # whatever it is, it is the test's result
+        crashed = world.emulator_crashed()
         world.abandon()
+        if crashed and again:
+            print(f"{function.test_name}: the software emulation crashed; again", file=sys.stderr)
+            return _one(world, function, again=False)
         place = traceback.extract_tb(error.__traceback__)
         frame = next((f for f in reversed(place) if "/cases/" in f.filename), place[-1])
         where = f"{pathlib.Path(frame.filename).name}:{frame.lineno}"

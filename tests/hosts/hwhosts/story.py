@@ -103,11 +103,10 @@ class Story:
         """Two hosts, their agents, and the guests on a."""
         self.teller.chapter("Two hosts")
         with self.teller.step("boot hosts a and b, software-emulated machines with KVM inside") as found:
-            self.pair.start()
             self.debian.start(self.settings.debian_kernel,
                               self.settings.guest_program("poison-toucher"),
                               ["--init", "--touches", str(TOUCHES)])
-            self.pair.wait_ready()
+            self.pair.boot()
             found.append(f"Linux {self.pair.a.release} with our series on both")
         with self.teller.step("start hwpoisond on both"):
             self.agents = [Agent(host).start() for host in self.pair.hosts]
