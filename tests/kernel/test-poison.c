@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -86,22 +87,38 @@ static void test_shmem(void)
     poison_three_ranges(RAM_SHMEM, PAGES);
 }
 
-static gboolean free_huge_pages(guint wanted)
+#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+
+static guint64 read_number(const char *path)
 {
     g_autofree char *text = NULL;
 
-    g_file_set_contents("/proc/sys/vm/nr_hugepages", "16", -1, NULL);
-    return g_file_get_contents("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", &text, NULL, NULL) &&
-           g_ascii_strtoull(text, NULL, 10) >= wanted;
+    return g_file_get_contents(path, &text, NULL, NULL) ? g_ascii_strtoull(text, NULL, 10) : 0;
 }
 
+static void write_number(const char *path, guint64 number)
+{
+    FILE *file = fopen(path, "we");
+
+    if (file) {
+        fprintf(file, "%" G_GUINT64_FORMAT, number);
+        fclose(file);
+    }
+}
+
+/* Takes free huge pages, or reserves some for the time of the test where it may. */
 static void test_hugetlb(void)
 {
-    if (free_huge_pages(8))
+    guint64 reserved = read_number(POOL "nr_hugepages");
+
+    if (read_number(POOL "free_hugepages") < 8)
+        write_number(POOL "nr_hugepages", reserved + 8);
+    if (read_number(POOL "free_hugepages") >= 8)
         poison_three_ranges(RAM_HUGETLB, 8);
     else
         g_test_skip("no 8 free huge pages of 2 MiB here, and none could be reserved");
-    g_file_set_contents("/proc/sys/vm/nr_hugepages", "0", -1, NULL);
+    if (read_number(POOL "nr_hugepages") != reserved)
+        write_number(POOL "nr_hugepages", reserved);
 }
 
 typedef struct {

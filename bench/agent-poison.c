@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * agent-poison: what does it cost to have the agent do it?
+ *
+ * The same ranges of the same memory are poisoned in two ways, in turns: by a bare loop of UFFDIO_POISON
+ * in this process, and by a request to a real hwpoisond (memfd, message, worker, answer). Counts from one
+ * page to a hundred thousand, as one run or scattered (every 16th page, a range each). Between two
+ * measurements the markers are dropped again, and everything stays registered. Taking turns makes both
+ * sides see the same machine; the medians of the times, and their ratio, are what counts.
+ *
+ * "session" is the request plus poison-begin and poison-end, as a migration has it once.
+ *
+ * Reads HWPOISOND from the environment. --json prints one object, --rounds N changes the repetitions.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "test-agent.h"
+#include "test-vmm.h"
+#include "util/uffd.h"
+
+#define PAGE       4096u
+#define STRIDE     16u
+#define MAX_PAGES  100000u
+#define MAX_RANGES 65536u
+
+static gboolean arg_json;
+static int arg_rounds = 21;
+
+static const GOptionEntry options[] = {
+    { "json", 'j', 0, G_OPTION_ARG_NONE, &arg_json, "Print one JSON object", NULL },
+    { "rounds", 'r', 0, G_OPTION_ARG_INT, &arg_rounds, "Measurements per case (default 21)", "N" },
+    G_OPTION_ENTRY_NULL,
+};
+
+typedef struct {
+    char *memory;
+    gsize size;
+    int uffd;
+    Vmm *vmm;
+    VmmRecord *records;
+    guint n;
+} Bench;
+
+static void set_up_memory(Bench *b)
+{
+    struct uffdio_api api = { .api = UFFD_API };
+    struct uffdio_register reg;
+
+    b->size = (gsize)MAX_PAGES * STRIDE * PAGE;
+    b->memory = mmap(NULL, b->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    g_assert_true(b->memory != MAP_FAILED);
+    b->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    g_assert_no_errno(b->uffd);
+    g_assert_no_errno(ioctl(b->uffd, UFFDIO_API, &api));
+    reg = (struct uffdio_register){ .range = { (guintptr)b->memory, b->size },
+                                    .mode = UFFDIO_REGISTER_MODE_MISSING };
+    g_assert_no_errno(ioctl(b->uffd, UFFDIO_REGISTER, &reg));
+}
+
+static void set_up_guest(Bench *b)
+{
+    vmm_hello(b->vmm, "bench", "");
+    vmm_call_ok(b->vmm, -1, "layout",
+                "\"blocks\":[{\"name\":\"ram\",\"host_virt_addr\":%" G_GUINTPTR_FORMAT ",\"size\":%" G_GSIZE_FORMAT
+                ",\"page_size\":4096,\"kind\":\"anonymous\",\"shared\":false}]",
+                (guintptr)b->memory, b->size);
+}
+
+static void set_ranges(Bench *b, guint pages, gboolean scattered)
+{
+    b->n = scattered ? pages : 1;
+    b->records[0] = (VmmRecord){ 0, (guint64)pages * PAGE };
+    for (guint i = 0; scattered && i < pages; i++)
+        b->records[i] = (VmmRecord){ (guint64)i * STRIDE * PAGE, PAGE };
+}
+
+static void drop_markers(Bench *b)
+{
+    g_assert_no_errno(madvise(b->memory, b->size, MADV_DONTNEED));
+}
+
+static void poison_bare(Bench *b)
+{
+    for (guint i = 0; i < b->n; i++) {
+        struct uffdio_poison arg = { .range = { (guintptr)b->memory + b->records[i].offset,
+                                                b->records[i].length } };
+
+        g_assert_no_errno(ioctl(b->uffd, UFFDIO_POISON, &arg));
+    }
+}
+
+/* As a VMM in a hurry does it: looks at no more of the answer than it must. */
+static void expect_done(Bench *b)
+{
+    char answer[4096];
+    guint32 size;
+
+    g_assert_cmpint(recv(b->vmm->fd, &size, sizeof(size), MSG_WAITALL), ==, sizeof(size));
+    size = GUINT32_FROM_LE(size);
+    g_assert_cmpuint(size, <, sizeof(answer));
+    g_assert_cmpint(recv(b->vmm->fd, answer, size, MSG_WAITALL), ==, size);
+    answer[size] = '\0';
+    g_assert_nonnull(strstr(answer, "\"failed_count\":0"));
+}
+
+static void poison_by_agent(Bench *b)
+{
+    for (guint done = 0; done < b->n; done += MAX_RANGES) {
+        vmm_request_poison(b->vmm, "ram", b->records + done, MIN(b->n - done, MAX_RANGES));
+        expect_done(b);
+    }
+}
+
+static void begin(Bench *b)
+{
+    vmm_call_ok(b->vmm, b->uffd, "poison-begin", "\"pages\":0");
+    vmm_call_ok(b->vmm, -1, "poison-set", "\"replace\":true,\"ranges\":[]"); /* healed: policy counts anew */
+}
+
+static void end(Bench *b)
+{
+    vmm_call_ok(b->vmm, -1, "poison-end", "%s", "");
+}
+
+static double us_since(gint64 start_ns)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return ((double)now.tv_sec * 1e9 + (double)now.tv_nsec - (double)start_ns) / 1e3;
+}
+
+static gint64 now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (gint64)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, guint n)
+{
+    qsort(values, n, sizeof(*values), by_value);
+    return values[n / 2];
+}
+
+typedef struct {
+    double bare, agent, session;
+} Result;
+
+static Result measure(Bench *b)
+{
+    g_autofree double *bare = g_new(double, arg_rounds);
+    g_autofree double *agent = g_new(double, arg_rounds);
+    g_autofree double *session = g_new(double, arg_rounds);
+
+    for (int i = -1; i < arg_rounds; i++) { /* one round to warm up */
+        int at = MAX(i, 0);
+        gint64 start;
+
+        drop_markers(b);
+        start = now_ns();
+        poison_bare(b);
+        bare[at] = us_since(start);
+
+        drop_markers(b);
+        begin(b);
+        start = now_ns();
+        poison_by_agent(b);
+        agent[at] = us_since(start);
+        end(b);
+
+        drop_markers(b);
+        start = now_ns();
+        begin(b);
+        poison_by_agent(b);
+        end(b);
+        session[at] = us_since(start);
+    }
+    return (Result){ median(bare, arg_rounds), median(agent, arg_rounds), median(session, arg_rounds) };
+}
+
+static void report(guint pages, guint ranges, gboolean scattered, const Result *r, gboolean first)
+{
+    if (arg_json)
+        printf("%s\n  {\"pages\": %u, \"shape\": \"%s\", \"ranges\": %u, \"bare_us\": %.1f, \"agent_us\": %.1f,"
+               " \"session_us\": %.1f, \"ratio\": %.3f}",
+               first ? "" : ",", pages, scattered ? "scattered" : "run", ranges, r->bare, r->agent, r->session,
+               r->bare / r->agent);
+    else
+        printf("%7u  %-9s %7u %12.1f %12.1f %12.1f %8.0f %%\n", pages, scattered ? "scattered" : "run", ranges,
+               r->bare, r->agent, r->session, 100 * r->bare / r->agent);
+}
+
+static void run_all(Bench *b)
+{
+    static const guint counts[] = { 1, 100, 10000, MAX_PAGES };
+
+    for (guint i = 0; i < 2 * G_N_ELEMENTS(counts); i++) {
+        guint pages = counts[i / 2];
+        gboolean scattered = i % 2;
+        Result r;
+
+        if (pages == 1 && scattered)
+            continue;
+        set_ranges(b, pages, scattered);
+        r = measure(b);
+        report(pages, b->n, scattered, &r, i == 0);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TestAgent) agent = NULL;
+    Bench b = { .records = g_new(VmmRecord, MAX_PAGES) };
+
+    g_option_context_add_main_entries(context, options, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error) || arg_rounds < 1) {
+        fprintf(stderr, "agent-poison: %s\n", error ? error->message : "--rounds is not positive");
+        return 2;
+    }
+    if (!g_getenv("HWPOISOND") || !uffd_kernel_can_poison()) {
+        fprintf(stderr, "agent-poison: HWPOISOND is not set, or this kernel has no UFFDIO_POISON\n");
+        return 77;
+    }
+    agent = test_agent_start("[log]\nlevel=error\n");
+    b.vmm = vmm_connect(agent->vmm);
+    set_up_memory(&b);
+    set_up_guest(&b);
+    if (arg_json)
+        printf("{\"benchmark\": \"agent-poison\", \"rounds\": %d, \"results\": [", arg_rounds);
+    else
+        printf("%7s  %-9s %7s %12s %12s %12s %10s\n", "pages", "shape", "ranges", "bare us", "agent us",
+               "session us", "bare/agent");
+    run_all(&b);
+    if (arg_json)
+        printf("\n]}\n");
+    vmm_close(b.vmm);
+    g_free(b.records);
+    return EXIT_SUCCESS;
+}
