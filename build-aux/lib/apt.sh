@@ -16,8 +16,8 @@ apt_conf=$apt_dir/apt.conf
 versions=$cache/versions
 
 # What each part needs. One list for both Debian 12 and 13.
-packages_build=(build-essential pkg-config meson ninja-build git libc6-dev
-    libglib2.0-dev libjson-glib-dev libsystemd-dev liburing-dev)
+packages_build=(build-essential pkg-config meson ninja-build git
+    libglib2.0-dev libjson-glib-dev libsystemd-dev)
 packages_qemu=(dpkg-dev debian-archive-keyring ca-certificates xz-utils patch rsync python3
     python3-venv perl libpixman-1-dev zlib1g-dev libzstd-dev libattr1-dev libcap-ng-dev)
 packages_linux=(flex bison bc libelf-dev)
@@ -76,23 +76,25 @@ keyring_ready() {
 
 # ---- our own configuration ----------------------------------------------------------------------
 
-# debian_mirrors: the URIs of the Debian archive, the archive proper first, as the system has them.
-# Origin and label tell Debian's archive from others; where no lists were ever fetched, they are not
-# known, and an archive is taken to be Debian's if it has an -updates suite.
+# mirror LABEL PATTERN...: the URI of Debian's archive with that label among the system's sources.
+# Where lists were never fetched, labels are not known, and then the first URI is taken that was
+# configured like one of the patterns: what there is in the place of URI and suite.
+mirror() {
+    local found pattern
+    # shellcheck disable=SC2016  # apt expands these, not the shell
+    found=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 2>/dev/null |
+        sed -n "s/^Debian|$1|//p" | sort -u)
+    for pattern in "${@:2}"; do
+        [[ $found ]] || found=$(apt-get update --print-uris 2>/dev/null |
+            sed -n "s|^'\($pattern\)/InRelease'.*|\1|p" | sed 's|/dists/[^/]*$||')
+    done
+    head -n 1 <<<"${found%/}"
+}
+
+# debian_mirrors: the URIs of the Debian archive and of its security updates
 debian_mirrors() {
-    local found
-    # shellcheck disable=SC2016  # apt expands these, not the shell
-    found=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 2>/dev/null |
-        sed -n 's/^Debian|Debian|//p' | sort -u | head -n 1)
-    [[ $found ]] || found=$(apt-get update --print-uris 2>/dev/null |
-        sed -n "s|^'\(.*\)/dists/[a-z]*-updates/InRelease'.*|\1|p" | head -n 1)
-    echo "${found%/}"
-    # shellcheck disable=SC2016  # apt expands these, not the shell
-    found=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 2>/dev/null |
-        sed -n 's/^Debian|Debian-Security|//p' | sort -u | head -n 1)
-    [[ $found ]] || found=$(apt-get update --print-uris 2>/dev/null |
-        sed -n "s|^'\(.*\)/dists/[a-z]*-security/InRelease'.*|\1|p" | head -n 1)
-    echo "${found%/}"
+    mirror Debian '.*/dists/[a-z]*-updates' '.*/debian/*/dists/[a-z]*'
+    mirror Debian-Security '.*/dists/[a-z]*-security'
 }
 
 # apt_stanza URI SUITE...: a sources entry
