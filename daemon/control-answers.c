@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "control-server.h"
+#include "util/envelope.h"
 #include "util/json-member.h"
-#include "util/json-strict.h"
 #include "util/proto-error.h"
 
 #define GUESTS_PER_PAGE 64u
@@ -273,15 +273,14 @@ static char *answer_request(const ControlView *view, JsonObject *request, const 
 char *control_answer(const ControlView *view, const char *body, gsize size, gboolean *ret_fatal)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(JsonNode) root = json_strict_parse(body, size, &error);
-    JsonObject *request = root ? json_node_get_object(root) : NULL;
+    g_autoptr(JsonNode) root = NULL;
     char *answer = NULL;
     const char *type;
     gint64 id = 0;
 
-    *ret_fatal = !request || !member_int(request, "", "id", 1, VMM_MAX_ID, &id, &error) ||
-                 !member_string(request, "", "type", 1, GUEST_MAX_NAME, &type, &error);
-    if (!*ret_fatal)
-        answer = answer_request(view, request, type, id, &error);
+    root = envelope_parse(body, size, &id, &type, &error);
+    *ret_fatal = root == NULL;
+    if (root)
+        answer = answer_request(view, json_node_get_object(root), type, id, &error);
     return answer ? answer : answer_error(id, error);
 }

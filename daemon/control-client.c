@@ -18,7 +18,6 @@
 
 #include "util/frame.h"
 #include "util/json-member.h"
-#include "util/json-strict.h"
 
 #define TIME_LIMIT_S 10
 

@@ -16,6 +16,7 @@
 
 #include "guest.h"
 #include "ranges.h"
+#include "util/envelope.h"
 #include "util/json-member.h"
 #include "util/proto-error.h"
 
@@ -54,18 +55,9 @@ static gboolean parse_type(VmmRequest *request, const char *name, GError **error
 gboolean vmm_request_parse(VmmRequest *request, const char *body, gsize size, GError **error)
 {
     const char *type;
-    gint64 id;
 
-    request->root = json_strict_parse(body, size, error);
-    if (!request->root)
-        return FALSE;
-    if (!member_int(object_of(request), "", "id", 1, VMM_MAX_ID, &id, error) ||
-        !member_string(object_of(request), "", "type", 1, LAYOUT_MAX_NAME, &type, error)) {
-        (*error)->code = PROTO_ERROR_BAD_JSON;
-        return FALSE;
-    }
-    request->id = id;
-    return parse_type(request, type, error);
+    request->root = envelope_parse(body, size, &request->id, &type, error);
+    return request->root && parse_type(request, type, error);
 }
 
 /**

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-#include <glib.h>
+#include <json-glib/json-glib.h>
 
 #include "layout.h"
 #include "poison-set.h"
-#include "util/json-strict.h"
 
 #define VMM_PROTOCOL_VERSION 1
 #define VMM_MAX_SET_RANGES   4096u
 #define VMM_MAX_FAILURES     64u
-#define VMM_MAX_ID           ((G_GINT64_CONSTANT(1) << 53) - 1)
 
 typedef enum {
     VMM_HELLO,

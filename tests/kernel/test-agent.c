@@ -56,27 +56,26 @@ TestAgent *test_agent_new(const char *config)
     return agent;
 }
 
-/* In the child, after fork(). */
-static void exec_agent(const TestAgent *agent)
-{
-    g_autofree char *notify = g_build_filename(agent->dir, "notify", NULL);
-    int log = open(agent->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dup2(log, STDERR_FILENO);
-    g_setenv("NOTIFY_SOCKET", notify, TRUE);
-    execl(g_getenv("HWPOISOND"), "hwpoisond", "--config", agent->config, "--socket", agent->vmm,
-          "--control-socket", agent->control, NULL);
-    _exit(126);
-}
-
-/* Starts the program and does not wait. */
+/* Starts the program and does not wait. What needs memory is done before the fork. */
 void test_agent_launch(TestAgent *agent)
 {
+    g_autofree char *notify = g_build_filename(agent->dir, "notify", NULL);
+    g_auto(GStrv) env = g_environ_setenv(g_get_environ(), "NOTIFY_SOCKET", notify, TRUE);
+    const char *argv[] = { "hwpoisond", "--config", agent->config, "--socket", agent->vmm,
+                           "--control-socket", agent->control, NULL };
+    const char *program = g_getenv("HWPOISOND");
+    int log = open(agent->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+    g_assert_no_errno(log);
     agent->pid = fork();
     g_assert_no_errno(agent->pid);
-    if (agent->pid == 0)
-        exec_agent(agent);
+    if (agent->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(log, STDERR_FILENO);
+        execve(program, (char **)argv, env);
+        _exit(126);
+    }
+    close(log);
 }
 
 void test_agent_wait_notify(TestAgent *agent, const char *wanted)
