@@ -54,10 +54,13 @@ install_packages() {
     command -v apt-get >/dev/null || die "this is not a Debian system (no apt-get)"
     local install=(apt-get install -y --no-install-recommends "${missing[@]}")
     become_root "${install[@]}"
+    cache_lock packages
+    install+=(-o DPkg::Lock::Timeout=300) # for automatic upgrades that are just running
     say "installing ${#missing[@]} packages: ${missing[*]}"
     run_job "installing packages" "$log" "${as_root[@]}" "${install[@]}" && return
     # most likely the lists are old or were never fetched
-    run_job "apt-get update" "$log" "${as_root[@]}" apt-get update || true
+    run_job "apt-get update" "$cache/log/packages-update.log" "${as_root[@]}" apt-get update ||
+        warn "apt-get update failed; see $cache/log/packages-update.log"
     run_job "installing packages" "$log" "${as_root[@]}" "${install[@]}" && return
     grep -E '^(E|W|Err)' "$log" | head -n 8 >&2
     die "apt-get could not install: ${missing[*]}" "the whole output is in $log"
