@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Who is who: peers, and the rules of identity in the inventory
+ *
+ * Real processes: this one, a child that lives, and one that has exited.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "inventory.h"
+#include "util/peer.h"
+#include "util/proto-error.h"
+
+static Peer peer_of_self(void)
+{
+    Peer peer = PEER_NULL;
+    int fds[2];
+
+    g_assert_no_errno(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
+    g_assert_cmpint(peer_init(&peer, fds[0]), ==, 0);
+    close(fds[0]);
+    close(fds[1]);
+    return peer;
+}
+
+static void test_self(void)
+{
+    Peer a = peer_of_self(), b = peer_of_self();
+    guint64 start;
+
+    g_assert_cmpint(a.pid, ==, getpid());
+    g_assert_cmpint(a.uid, ==, getuid());
+    g_assert_true(peer_alive(&a));
+    g_assert_true(peer_same_process(&a, &b));
+    g_assert_cmpint(peer_start_time(getpid(), &start), ==, 0);
+    g_assert_cmpuint(start, ==, a.start_time);
+    peer_deinit(&a);
+    g_assert_true(peer_alive(&a)); /* the way without a pidfd */
+    a.start_time++;
+    g_assert_false(peer_alive(&a)); /* same number, another process */
+    g_assert_false(peer_same_process(&a, &b));
+    peer_deinit(&b);
+}
+
+/* A name that looks like the rest of /proc/PID/stat. */
+static void test_odd_name(void)
+{
+    guint64 plain, odd;
+
+    g_assert_cmpint(peer_start_time(getpid(), &plain), ==, 0);
+    g_assert_no_errno(pthread_setname_np(pthread_self(), ") R 1 (x) 2"));
+    g_assert_cmpint(peer_start_time(getpid(), &odd), ==, 0);
+    g_assert_cmpuint(plain, ==, odd);
+}
+
+static void test_no_process(void)
+{
+    pid_t pid = fork();
+    guint64 start;
+
+    if (pid == 0)
+        _exit(0);
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+    g_assert_cmpint(peer_start_time(pid, &start), ==, -ESRCH);
+}
+
+static Guest *guest_of(const char *name, const char *uuid, pid_t pid, guint64 start_time)
+{
+    Guest *guest = guest_new(name, uuid, "v", "1");
+
+    guest->peer = (Peer){ .pid = pid, .start_time = start_time, .pidfd = -1 };
+    return guest;
+}
+
+/* A guest of another live process, our parent, and claims against it. */
+static void test_claims(void)
+{
+    g_autoptr(Inventory) inventory = inventory_new();
+    g_autoptr(Guest) held = NULL;
+    guint64 start;
+    static const struct {
+        const char *name, *uuid;
+        gboolean ok;
+    } claims[] = {
+        { "vm1", "", FALSE },  { "vm1", "U2", FALSE }, { "vm2", "u1", FALSE }, { "", "U1", FALSE },
+        { "vm2", "u2", TRUE }, { "", "", TRUE },       { "VM1", "", TRUE },
+    };
+
+    g_assert_cmpint(peer_start_time(getppid(), &start), ==, 0);
+    held = guest_of("vm1", "U1", getppid(), start);
+    inventory_add(inventory, held);
+    for (guint i = 0; i < G_N_ELEMENTS(claims); i++) {
+        g_autoptr(Guest) claimant = guest_of(claims[i].name, claims[i].uuid, getpid(), 1);
+        g_autoptr(GError) error = NULL;
+
+        g_assert_cmpint(inventory_may_add(inventory, claimant, &error), ==, claims[i].ok);
+        if (claims[i].ok)
+            g_assert_null(inventory_replaced(inventory, claimant));
+        else
+            g_assert_error(error, PROTO_ERROR, PROTO_ERROR_IDENTITY_IN_USE);
+    }
+    inventory_remove(inventory, held);
+}
+
+/* Same process: replaces, whatever it calls itself. Dead process, or reused number: replaced too. */
+static void test_replacement(void)
+{
+    g_autoptr(Inventory) inventory = inventory_new();
+    g_autoptr(Guest) own = guest_of("vm1", "", getpid(), 1), dead = guest_of("vm2", "", getppid(), 1);
+    g_autoptr(Guest) claimant = guest_of("vm2", "", getpid(), 1);
+
+    inventory_add(inventory, own);
+    inventory_add(inventory, dead);
+    g_assert_true(inventory_may_add(inventory, claimant, NULL));
+    g_assert_true(inventory_replaced(inventory, claimant) == own);
+    inventory_remove(inventory, own);
+    g_assert_true(inventory_replaced(inventory, claimant) == dead);
+    inventory_remove(inventory, dead);
+    g_assert_null(inventory_replaced(inventory, claimant));
+}
+
+/* A name before a UUID before a process id. */
+static void test_find(void)
+{
+    g_autoptr(Inventory) inventory = inventory_new();
+    g_autoptr(Guest) a = guest_of("a", "0d2b3b1e-3bd0-4a3e-8a65-7d4c0d6c2f10", 100, 1);
+    g_autoptr(Guest) b = guest_of("100", "", 200, 1), c = guest_of("", "", 300, 1);
+
+    inventory_add(inventory, a);
+    inventory_add(inventory, b);
+    inventory_add(inventory, c);
+    g_assert_true(inventory_find(inventory, "a") == a);
+    g_assert_true(inventory_find(inventory, "0D2B3B1E-3BD0-4A3E-8A65-7D4C0D6C2F10") == a);
+    g_assert_true(inventory_find(inventory, "100") == b);
+    g_assert_true(inventory_find(inventory, "200") == b);
+    g_assert_true(inventory_find(inventory, "300") == c);
+    g_assert_null(inventory_find(inventory, ""));
+    g_assert_null(inventory_find(inventory, "3"));
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/identity/self", test_self);
+    g_test_add_func("/identity/odd-name", test_odd_name);
+    g_test_add_func("/identity/no-process", test_no_process);
+    g_test_add_func("/identity/claims", test_claims);
+    g_test_add_func("/identity/replacement", test_replacement);
+    g_test_add_func("/identity/find", test_find);
+    return g_test_run();
+}
