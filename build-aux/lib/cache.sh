@@ -83,11 +83,14 @@ need_room() {
 
 # ---- long commands ------------------------------------------------------------------------------
 
-job=
+job='' job_output=''
 # stop_job: on a signal, ends the command that run_job started, with all its children
 stop_job() {
     trap - INT TERM HUP
-    [[ -z $job ]] || { kill -TERM -- "-$job" 2>/dev/null && wait "$job" 2>/dev/null; }
+    if [[ $job ]]; then
+        kill -TERM -- "-$job" 2>/dev/null || true
+        [[ -z $job_output ]] || cat <&"$job_output" >/dev/null # ends when the last of its processes does
+    fi
     clear_progress
     printf '%s: stopped; the next run goes on from here\n' "${0##*/}" >&2
     exit 130
@@ -110,16 +113,18 @@ run_job() {
     job=$!
     set +m
     trap stop_job INT TERM HUP
+    exec {job_output}<"$pipe"
+    rm -f "$pipe"
     while IFS= read -r line || [[ -n $line ]]; do
         count=$((count + 1))
         case $line in
         \[[0-9]*/[0-9]*\]*) progress "$label: ${line%%]*}]" ;;
         '  '[A-Z]*) progress "$label: $count: ${line#  }" ;;
         esac
-    done <"$pipe"
-    rm -f "$pipe"
+    done <&"$job_output"
     wait "$job" || status=$?
-    job=
+    exec {job_output}<&-
+    job='' job_output=''
     trap - INT TERM HUP
     return "$status"
 }
