@@ -2,9 +2,9 @@
 /*
  * JSON from strangers
  *
- * json-glib is made for files of one's own. It recurses as deep as the text nests, reads comments,
- * octal numbers and assignments, takes what follows the first value for granted, wraps integers
- * around, cuts strings at an escaped NUL, and aborts the process on an unpaired surrogate. So each
+ * json-glib is made for files of one's own. It recurses as deep as the text nests, until the stack ends;
+ * reads octal numbers and assignments, ignores what follows the first value, wraps integers around (a
+ * large negative one becomes positive), and cuts strings at an escaped NUL (seen with 1.6). So each
  * text first goes through a scanner of the words of JSON (RFC 8259): it is fast, has no recursion,
  * allocates nothing, and lets through only
  *
