@@ -19,7 +19,7 @@ import traceback
 from . import poison
 from .agent import Agent
 from .base import HarnessError, Settings
-from .guest import Guest
+from .guest import Guest, quit_politely
 from .host import Pair
 from .migrate import Migration
 
@@ -107,9 +107,11 @@ class World:
         return guest, sorted(addresses)
 
     def hop(self, source, destination_options=None, **options):
-        """Moves a guest to the other host; returns the guest there and `query-migrate`."""
+        """Moves a guest to the other host; returns the guest there and `query-migrate`. QEMU ends on
+        the source: as long as it lives, the guest's name is taken there."""
         destination = self.destination(source, **(destination_options or {}))
         information = Migration(source, destination, **options).run()
+        quit_politely(source)
         return destination, information
 
     def spawn(self, host, *arguments):
