@@ -83,14 +83,12 @@ need_room() {
 
 # ---- long commands ------------------------------------------------------------------------------
 
-job='' job_output=''
-# stop_job: on a signal, ends the command that run_job started, with all its children
+job=
+# stop_job: on a signal, ends the command that run_job started, with all its children. A compiler that
+# takes a moment to go holds the lock until then.
 stop_job() {
     trap - INT TERM HUP
-    if [[ $job ]]; then
-        kill -TERM -- "-$job" 2>/dev/null || true
-        [[ -z $job_output ]] || cat <&"$job_output" >/dev/null # ends when the last of its processes does
-    fi
+    [[ -z $job ]] || kill -TERM -- "-$job" 2>/dev/null || true
     clear_progress
     printf '%s: stopped; the next run goes on from here\n' "${0##*/}" >&2
     exit 130
@@ -104,7 +102,7 @@ show_log() {
 # run_job LABEL LOG COMMAND...: runs a command with its output in LOG, and shows where it is: the
 # [n/m] of ninja and meson, or the number of lines with the last one for make. Returns its status.
 run_job() {
-    local label=$1 log=$2 line count=0 status=0 pipe
+    local label=$1 log=$2 line count=0 status=0 pipe job_output
     shift 2
     pipe=$(mktemp -u "$cache/.pipe-XXXXXX")
     mkfifo "$pipe"
@@ -124,7 +122,7 @@ run_job() {
     done <&"$job_output"
     wait "$job" || status=$?
     exec {job_output}<&-
-    job='' job_output=''
+    job=
     trap - INT TERM HUP
     return "$status"
 }
