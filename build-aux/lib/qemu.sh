@@ -89,8 +89,8 @@ qemu_compile() {
         rm -rf "$build"
         mkdir "$build"
         say "configuring QEMU"
-        (cd "$build" && must_run "configuring QEMU" "$cache/log/qemu-configure.log" \
-            "${qemu_env[@]}" ../configure "${qemu_configure[@]}")
+        must_run "configuring QEMU" "$cache/log/qemu-configure.log" \
+            env -C "$build" "${qemu_env[@]}" ../configure "${qemu_configure[@]}"
         echo "$configuration" >"$build/.configured"
     fi
     must_run "generating the build of $1" "$log" "${qemu_env[@]}" ninja -C "$build" build.ninja
