@@ -5,7 +5,7 @@
 
 #include "policy.h"
 
-#define CONFIG_DEFAULT_FILE           "/etc/hwpoisond/hwpoisond.conf"
+#define CONFIG_DEFAULT_FILE           HWPOISOND_SYSCONFDIR "/hwpoisond/hwpoisond.conf"
 #define CONFIG_DEFAULT_VMM_SOCKET     "/run/hwpoisond/vmm.sock"
 #define CONFIG_DEFAULT_CONTROL_SOCKET "/run/hwpoisond/control.sock"
 

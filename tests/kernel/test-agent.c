@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -72,6 +73,8 @@ void test_agent_launch(TestAgent *agent)
     if (agent->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(log, STDERR_FILENO);
+        if (agent->uid != 0 && (setgroups(0, NULL) < 0 || setgid(agent->uid) < 0 || setuid(agent->uid) < 0))
+            _exit(125);
         execve(program, (char **)argv, env);
         _exit(126);
     }

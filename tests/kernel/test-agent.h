@@ -13,6 +13,7 @@ typedef struct {
     char *log;     /* where its stderr goes */
     pid_t pid;     /* 0: not running */
     int notify;    /* its sd_notify() messages come here */
+    uid_t uid;     /* run it as this user, if not 0 */
 } TestAgent;
 
 TestAgent *test_agent_new(const char *config);

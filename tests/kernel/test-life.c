@@ -188,6 +188,36 @@ static void test_activation(void)
     close(fd);
 }
 
+/* As nobody, without any capability, for a VMM of another user. */
+static void test_unprivileged(void)
+{
+    g_autoptr(TestAgent) agent = NULL;
+    g_autoptr(Ram) ram = ram_new(RAM_ANONYMOUS, 4);
+    g_autoptr(JsonObject) answer = NULL;
+
+    if (getuid() != 0) {
+        g_test_skip("only root can start the agent as another user");
+        return;
+    }
+    agent = test_agent_new(NULL);
+    agent->uid = 65534;
+    g_assert_no_errno(chown(agent->dir, agent->uid, agent->uid));
+    g_assert_no_errno(chmod(agent->dir, 0755));
+    g_assert_no_errno(chmod(agent->config, 0644));
+    g_autofree char *notify = g_build_filename(agent->dir, "notify", NULL);
+    g_assert_no_errno(chmod(notify, 0666));
+    test_agent_run(agent);
+    g_autoptr(Vmm) vmm = vmm_connect(agent->vmm);
+    vmm_hello(vmm, "vm1", "");
+    ram_send_layout(vmm, ram, "ram");
+    ram_prepare(ram, 1, 1);
+    ram_begin(vmm, ram, 1);
+    answer = vmm_poison(vmm, "ram", &(VmmRecord){ ram->page, ram->page }, 1);
+    g_assert_cmpint(json_object_get_int_member(answer, "failed_count"), ==, 0);
+    vmm_call_ok(vmm, -1, "poison-end", "%s", "");
+    g_assert_true(ram_is_poisoned(ram, 1));
+}
+
 static GPtrArray *threads_of(pid_t pid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/task", (int)pid);
@@ -310,7 +340,9 @@ int main(int argc, char **argv)
     g_test_add_func("/life/bad-config", test_bad_config);
     g_test_add_func("/life/reload", test_reload);
     g_test_add_func("/life/activation", test_activation);
-    if (ram_kernel_can_poison())
+    if (ram_kernel_can_poison()) {
+        g_test_add_func("/life/unprivileged", test_unprivileged);
         g_test_add_func("/life/idle", test_idle);
+    }
     return g_test_run();
 }

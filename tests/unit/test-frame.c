@@ -279,7 +279,7 @@ static void test_send(void)
         g_assert_cmpint(n, ==, (ssize_t)(4 + strlen(body) - skip));
         g_assert_cmpint(recv(p.ours, got, sizeof(got), 0), ==, n);
         if (skip >= 4)
-            g_assert_cmpmem(got, n, body + skip - 4, strlen(body) + 4 - skip);
+            g_assert_cmpmem(got, n, body + (skip - 4), strlen(body) - (skip - 4));
     }
     close(p.ours);
     g_assert_cmpint(frame_send(p.theirs, body, strlen(body), 0), ==, -EPIPE);
