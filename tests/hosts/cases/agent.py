@@ -35,10 +35,14 @@ def destination_gone(destination):
     expect(destination.wait_end() != 0, "the destination ended as if all were well")
 
 
-def moves_after_all(world, guest, addresses):
-    """With the agent back, everything works."""
-    world.agent(world.pair.b, restart=True)
+def moves_after_all(world, guest, addresses, number):
+    """With the agent back, everything works. One that was only stopped still is the same."""
+    if number == signal.SIGSTOP:
+        world.agent(world.pair.b).resume()
+    agent = world.agent(world.pair.b, restart=number == signal.SIGKILL)
+    expect_equal("guests left behind in the agent", agent.guests(), [])
     guest, _ = world.hop(guest)
+    expect_equal("guests of the agent", agent.guests(), [guest.name])
     expect_equal("poison set after all", poison.pages(poison.reported(guest)), addresses)
     expect_poisoned(guest.check(), addresses)
 
@@ -56,7 +60,7 @@ def fails_at(world, number, kind, direction):
     expect_equal("tap", tap.read_line(20), "hit")
     destination_gone(destination)
     expect_untouched(guest, addresses, pages)
-    moves_after_all(world, guest, addresses)
+    moves_after_all(world, guest, addresses, number)
 
 
 def fails_while_ram_is_sent(world, number):
@@ -76,7 +80,7 @@ def fails_while_ram_is_sent(world, number):
     destination_gone(destination)
     guest.qmp.execute("migrate-set-parameters", {"max-bandwidth": 128 << 20})
     expect_untouched(guest, addresses, pages)
-    moves_after_all(world, guest, addresses)
+    moves_after_all(world, guest, addresses, number)
 
 
 @test()

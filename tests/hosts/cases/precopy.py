@@ -31,6 +31,8 @@ def carry(world, pages):
     expect_equal("poison set of the destination", poison.ranges(at_destination),
                  poison.ranges(at_source))
     expect_equal("origins at the destination", poison.origins(at_destination), {"migrated"})
+    expect_equal("pages in the inventory of b's agent",
+                 world.agent(world.pair.b).pages_of(guest.name), addresses)
     guest.qmp.take_events("MEMORY_FAILURE")
     check = guest.check()
     expect_equal("pages checked", check["checked_pages"], 16384)

@@ -37,10 +37,18 @@ class Agent:
         """Goes on after `pause`."""
         self.process.kill(signal.SIGCONT)
 
-    def inventory(self):
-        """`hwpoisonctl list` as data."""
+    def _ask(self, *arguments):
         program = self.host.settings.program("daemon/hwpoisonctl")
-        return json.loads(self.host.run(program, "list", "--json").stdout)
+        return json.loads(self.host.run(program, "--json", *arguments).stdout)
+
+    def guests(self):
+        """The names of the guests that it knows, by its own word."""
+        return sorted(guest["name"] for guest in self._ask("list")["guests"])
+
+    def pages_of(self, name):
+        """The guest-physical addresses of the pages that it has on its list for a guest, sorted."""
+        return sorted(address for entry in self._ask("show", name)["poison_set"] for address in range(
+            entry["guest_phys_addr"], entry["guest_phys_addr"] + entry["length"], 4096))
 
     def log(self):
         """What it has said."""
