@@ -83,12 +83,13 @@ need_room() {
 
 # ---- long commands ------------------------------------------------------------------------------
 
-job=
+job='' job_pipe=''
 # stop_job: on a signal, ends the command that run_job started, with all its children. A compiler that
 # takes a moment to go holds the lock until then.
 stop_job() {
     trap - INT TERM HUP
     [[ -z $job ]] || kill -TERM -- "-$job" 2>/dev/null || true
+    [[ -z $job_pipe ]] || rm -f "$job_pipe"
     clear_progress
     printf '%s: stopped; the next run goes on from here\n' "${0##*/}" >&2
     exit 130
@@ -102,17 +103,17 @@ show_log() {
 # run_job LABEL LOG COMMAND...: runs a command with its output in LOG, and shows where it is: the
 # [n/m] of ninja and meson, or the number of lines with the last one for make. Returns its status.
 run_job() {
-    local label=$1 log=$2 line count=0 status=0 pipe job_output
+    local label=$1 log=$2 line count=0 status=0 job_output
     shift 2
-    pipe=$(mktemp -u "$cache/.pipe-XXXXXX")
-    mkfifo "$pipe"
+    job_pipe=$(mktemp -u "$cache/.pipe-XXXXXX")
+    mkfifo "$job_pipe"
     set -m # a process group of its own, so that stop_job gets all of it
-    ("$@" 2>&1 </dev/null | tee "$log" >"$pipe"; exit "${PIPESTATUS[0]}") &
+    ("$@" 2>&1 </dev/null | tee "$log" >"$job_pipe"; exit "${PIPESTATUS[0]}") &
     job=$!
     set +m
     trap stop_job INT TERM HUP
-    exec {job_output}<"$pipe"
-    rm -f "$pipe"
+    exec {job_output}<"$job_pipe"
+    rm -f "$job_pipe"
     while IFS= read -r line || [[ -n $line ]]; do
         count=$((count + 1))
         case $line in
