@@ -30,6 +30,9 @@ struct uffdio_poison {
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
 #endif
@@ -99,11 +102,12 @@ static char *map_page(size_t size, bool hugetlb)
     return page;
 }
 
-static int open_userfaultfd(bool hugetlb)
+/* `memory_kind` is the feature that stands for the kind of memory, or 0 for private memory. */
+static int open_userfaultfd(uint64_t memory_kind)
 {
     struct uffdio_api api = {
         .api = UFFD_API,
-        .features = UFFD_FEATURE_POISON | (hugetlb ? UFFD_FEATURE_MISSING_HUGETLBFS : 0),
+        .features = UFFD_FEATURE_POISON | memory_kind,
     };
     int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
 
@@ -115,20 +119,57 @@ static int open_userfaultfd(bool hugetlb)
 }
 
 /* The marker stays in the page table when the descriptor is closed. */
-char *poison_emulated(bool hugetlb)
+static void poison_range(char *page, size_t size, uint64_t memory_kind)
 {
-    size_t size = poison_page_size(hugetlb);
-    char *page = map_page(size, hugetlb);
     struct uffdio_range range = { .start = (uintptr_t)page, .len = size };
     struct uffdio_register reg = { .range = range, .mode = UFFDIO_REGISTER_MODE_MISSING };
     struct uffdio_poison poison = { .range = range };
-    int uffd = open_userfaultfd(hugetlb);
+    int uffd = open_userfaultfd(memory_kind);
 
     if (ioctl(uffd, UFFDIO_REGISTER, &reg) < 0)
         fail("UFFDIO_REGISTER");
     if (ioctl(uffd, UFFDIO_POISON, &poison) < 0 || poison.updated != (int64_t)size)
         fail("UFFDIO_POISON");
     close(uffd);
+}
+
+char *poison_emulated(bool hugetlb)
+{
+    size_t size = poison_page_size(hugetlb);
+    char *page = map_page(size, hugetlb);
+
+    poison_range(page, size, hugetlb ? UFFD_FEATURE_MISSING_HUGETLBFS : 0);
+    return page;
+}
+
+/* Maps a file where a huge page of it can be mapped. */
+static char *map_aligned(int fd, size_t size)
+{
+    char *area = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *aligned = (char *)(((uintptr_t)area + size - 1) & -size);
+
+    if (area == MAP_FAILED ||
+        mmap(aligned, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+        fail("mmap");
+    return aligned;
+}
+
+char *poison_emulated_collapsed(void)
+{
+    size_t page_size = poison_page_size(false);
+    size_t size = huge_page_size();
+    int fd = memfd_create("collapsed", MFD_CLOEXEC);
+    char *page, *other;
+
+    if (fd < 0 || ftruncate(fd, size) < 0)
+        fail("memfd");
+    page = map_aligned(fd, size) + size / 2;
+    other = map_aligned(fd, size);
+    poison_range(page, page_size, UFFD_FEATURE_MISSING_SHMEM);
+    memset(other, 1, size);
+    if (madvise(other, size, MADV_COLLAPSE) < 0)
+        fail("MADV_COLLAPSE");
+    close(fd);
     return page;
 }
 

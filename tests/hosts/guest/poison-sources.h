@@ -28,6 +28,12 @@ size_t poison_page_size(bool hugetlb);
 /* UFFDIO_POISON */
 char *poison_emulated(bool hugetlb);
 
+/*
+ * UFFDIO_POISON on memory shared by two mappings, of which the other is then filled and made a huge page.
+ * That must not take the poison away.
+ */
+char *poison_emulated_collapsed(void);
+
 /* MADV_HWPOISON: the machine has a page less until it reboots. */
 char *poison_real(bool hugetlb);
 

@@ -7,6 +7,8 @@
  * jumps back.  What poisons the page is
  *
  *   emulated  UFFDIO_POISON;
+ *   collapsed the same on shared memory, which becomes a huge page after that
+ *             (--collapse); a child does not inherit this one;
  *   real      MADV_HWPOISON (--real);
  *   swap      a read error of the swap device DEVICE at swapoff (--swap-error
  *             DEVICE), which is made to fail by whoever gave the machine that
@@ -51,10 +53,14 @@
 #define CONSOLE_LEVEL_EMERGENCIES_ONLY 1
 #define SYSLOG_ACTION_CONSOLE_LEVEL    8
 
+enum source { EMULATED, COLLAPSED, REAL, SWAP_ERROR };
+
+static const char *const source_names[] = { "emulated", "collapsed", "real", "swap" };
+
 struct options {
     unsigned long touches;
-    bool real;
-    const char *swap_error;
+    enum source source;
+    const char *swap_device;
     bool fork;
     bool hugetlb;
     bool count_log;
@@ -182,20 +188,13 @@ static const char *truth(bool value)
     return value ? "true" : "false";
 }
 
-static const char *mode_name(const struct options *options)
-{
-    if (options->swap_error)
-        return "swap";
-    return options->real ? "real" : "emulated";
-}
-
 static void report(const struct options *options, const struct outcome *outcome)
 {
     struct utsname name;
 
     uname(&name);
-    printf("{\"kernel\":\"%s\",\"mode\":\"%s\",\"hugetlb\":%s,\"fork\":%s,", name.release, mode_name(options),
-           truth(options->hugetlb), truth(options->fork));
+    printf("{\"kernel\":\"%s\",\"mode\":\"%s\",\"hugetlb\":%s,\"fork\":%s,", name.release,
+           source_names[options->source], truth(options->hugetlb), truth(options->fork));
     printf("\"touches\":%lu,\"sigbus\":%lu,\"si_code\":\"%s\",\"si_addr_lsb\":%d", options->touches,
            outcome->sigbus, si_code_name(outcome), outcome->addr_lsb);
     if (options->count_log)
@@ -206,9 +205,16 @@ static void report(const struct options *options, const struct outcome *outcome)
 
 static char *poisoned_page(const struct options *options)
 {
-    if (options->swap_error)
-        return poison_by_swap_error(options->swap_error);
-    return options->real ? poison_real(options->hugetlb) : poison_emulated(options->hugetlb);
+    switch (options->source) {
+    case COLLAPSED:
+        return poison_emulated_collapsed();
+    case REAL:
+        return poison_real(options->hugetlb);
+    case SWAP_ERROR:
+        return poison_by_swap_error(options->swap_device);
+    default:
+        return poison_emulated(options->hugetlb);
+    }
 }
 
 /* Returns: whether each touch raised one SIGBUS, and all of them alike. */
@@ -263,13 +269,14 @@ static void become_init(const struct options *options)
 
 static void usage(FILE *to)
 {
-    fprintf(to, "usage: poison-toucher [--touches N] [--real | --swap-error DEVICE] [--fork] [--hugetlb]\n"
-                "                      [--count-log] [--init]\n"
+    fprintf(to, "usage: poison-toucher [--touches N] [--real | --swap-error DEVICE | --collapse]\n"
+                "                      [--fork] [--hugetlb] [--count-log] [--init]\n"
                 "\n"
                 "  --touches N   how often to touch the page (1)\n"
                 "  --real        MADV_HWPOISON: takes a page from this machine until it reboots\n"
                 "  --swap-error DEVICE\n"
                 "                swap out to DEVICE, which must fail to read some of it back\n"
+                "  --collapse    shared memory, which is made a huge page after it was poisoned\n"
                 "  --fork        touch in a child, which inherits the poison\n"
                 "  --hugetlb     a huge page (the machine must have one to spare for --real)\n"
                 "  --count-log   count the kernel's \"MCE: Killing\" lines\n"
@@ -292,44 +299,59 @@ static unsigned long parse_count(const char *text)
 
 static void parse_options(int argc, char **argv, struct options *options)
 {
-    enum { TOUCHES = 1, REAL, SWAP_ERROR, FORK, HUGETLB, COUNT_LOG, INIT, HELP };
+    enum {
+        OPT_TOUCHES = 1,
+        OPT_REAL,
+        OPT_SWAP_ERROR,
+        OPT_COLLAPSE,
+        OPT_FORK,
+        OPT_HUGETLB,
+        OPT_COUNT_LOG,
+        OPT_INIT,
+        OPT_HELP
+    };
     static const struct option table[] = {
-        { "touches", required_argument, NULL, TOUCHES },
-        { "real", no_argument, NULL, REAL },
-        { "swap-error", required_argument, NULL, SWAP_ERROR },
-        { "fork", no_argument, NULL, FORK },
-        { "hugetlb", no_argument, NULL, HUGETLB },
-        { "count-log", no_argument, NULL, COUNT_LOG },
-        { "init", no_argument, NULL, INIT },
-        { "help", no_argument, NULL, HELP },
+        { "touches", required_argument, NULL, OPT_TOUCHES },
+        { "real", no_argument, NULL, OPT_REAL },
+        { "swap-error", required_argument, NULL, OPT_SWAP_ERROR },
+        { "collapse", no_argument, NULL, OPT_COLLAPSE },
+        { "fork", no_argument, NULL, OPT_FORK },
+        { "hugetlb", no_argument, NULL, OPT_HUGETLB },
+        { "count-log", no_argument, NULL, OPT_COUNT_LOG },
+        { "init", no_argument, NULL, OPT_INIT },
+        { "help", no_argument, NULL, OPT_HELP },
         { NULL, 0, NULL, 0 },
     };
     int option;
 
     while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
         switch (option) {
-        case TOUCHES:
+        case OPT_TOUCHES:
             options->touches = parse_count(optarg);
             break;
-        case REAL:
-            options->real = true;
+        case OPT_REAL:
+            options->source = REAL;
             break;
-        case SWAP_ERROR:
-            options->swap_error = optarg;
+        case OPT_SWAP_ERROR:
+            options->source = SWAP_ERROR;
+            options->swap_device = optarg;
             break;
-        case FORK:
+        case OPT_COLLAPSE:
+            options->source = COLLAPSED;
+            break;
+        case OPT_FORK:
             options->fork = true;
             break;
-        case HUGETLB:
+        case OPT_HUGETLB:
             options->hugetlb = true;
             break;
-        case COUNT_LOG:
+        case OPT_COUNT_LOG:
             options->count_log = true;
             break;
-        case INIT:
+        case OPT_INIT:
             options->init = options->count_log = true;
             break;
-        case HELP:
+        case OPT_HELP:
             usage(stdout);
             exit(0);
         default:
