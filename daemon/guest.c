@@ -116,8 +116,10 @@ int guest_tell_set(Guest *guest, gboolean replace, GArray *ranges)
 {
     int r;
 
-    if (replace)
-        g_array_set_size(guest->set, 0);
+    if (replace) {
+        g_array_unref(guest->set); /* gives the memory back */
+        guest->set = poison_set_new();
+    }
     r = poison_set_add(guest->set, ranges);
     guest->set_pages = poison_set_pages(guest->set, guest->layout);
     guest->held_pages = replace ? guest->set_pages : MAX(guest->held_pages, guest->set_pages);

@@ -120,6 +120,29 @@ void inventory_remove(Inventory *inventory, Guest *guest)
     g_ptr_array_remove(inventory->guests, guest);
 }
 
+/**
+ * inventory_has_room() - can more of poison sets be kept?
+ * @inventory: the inventory
+ * @guest: whose set it is
+ * @replace: is what it has now forgotten?
+ * @ranges: how many more
+ *
+ * Besides the limit of each guest there is one of all together, so that many hostile VMMs cannot have
+ * the agent's memory either.
+ */
+gboolean inventory_has_room(const Inventory *inventory, const Guest *guest, gboolean replace, guint ranges)
+{
+    guint64 total = ranges;
+
+    for (guint i = 0; i < inventory->guests->len; i++) {
+        const Guest *other = inventory_guest(inventory, i);
+
+        if (!replace || other != guest)
+            total += other->set->len;
+    }
+    return total <= INVENTORY_MAX_RANGES;
+}
+
 static gboolean has_pid(const Guest *guest, const char *key)
 {
     g_autofree char *pid = g_strdup_printf("%d", (int)guest->peer.pid);

@@ -5,6 +5,8 @@
 
 #include "guest.h"
 
+#define INVENTORY_MAX_RANGES (4u * POISON_SET_MAX_RANGES) /* of all guests: 32 MiB */
+
 typedef struct {
     GPtrArray *guests;      /* Guest, of live connections, not owned */
     guint64 pages_poisoned; /* since the agent started, also of guests that are gone */
@@ -19,6 +21,7 @@ gboolean inventory_may_add(const Inventory *inventory, const Guest *guest, GErro
 Guest *inventory_replaced(const Inventory *inventory, const Guest *guest);
 void inventory_add(Inventory *inventory, Guest *guest);
 void inventory_remove(Inventory *inventory, Guest *guest);
+gboolean inventory_has_room(const Inventory *inventory, const Guest *guest, gboolean replace, guint ranges);
 Guest *inventory_find(const Inventory *inventory, const char *key);
 Guest *inventory_guest(const Inventory *inventory, guint index);
 

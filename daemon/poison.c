@@ -95,17 +95,19 @@ static void note_failure(VmmPoisoned *result, guint32 index, int errnum, guint64
 void poison_ranges(int uffd, const RamBlock *block, const Range *ranges, guint n, VmmPoisoned *ret_result)
 {
     Patience patience = { 0 };
+    guint64 bytes = 0, bytes_done = 0;
 
     ret_result->ranges = n;
     ret_result->failed_count = 0;
-    ret_result->pages_done = ret_result->pages_failed = 0;
     for (guint i = 0; i < n; i++) {
         guint64 done, length = ranges[i].length;
         int r = poison_range(uffd, block->address + ranges[i].offset, length, &patience, &done);
 
-        ret_result->pages_done += done / block->page_size;
-        ret_result->pages_failed += (length - done) / block->page_size;
+        bytes += length;
+        bytes_done += done;
         if (r != 0)
             note_failure(ret_result, i, r, done);
     }
+    ret_result->pages_done = bytes_done / block->page_size;
+    ret_result->pages_failed = (bytes - bytes_done) / block->page_size;
 }

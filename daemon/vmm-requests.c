@@ -177,7 +177,8 @@ static char *handle_set(VmmConn *conn, const VmmRequest *request, GError **error
     ranges = vmm_parse_set(request, conn->guest->layout, &replace, error);
     if (!ranges)
         return NULL;
-    if (guest_tell_set(conn->guest, replace, ranges) < 0)
+    if (!inventory_has_room(conn->server->inventory, conn->guest, replace, ranges->len) ||
+        guest_tell_set(conn->guest, replace, ranges) < 0)
         return fail(error, PROTO_ERROR_POLICY_PAGES, "poison-set: more ranges than the agent keeps");
     return vmm_answer_ok(request->id);
 }

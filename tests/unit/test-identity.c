@@ -124,6 +124,22 @@ static void test_replacement(void)
     g_assert_null(inventory_replaced(inventory, claimant));
 }
 
+/* A limit of all guests together. */
+static void test_room(void)
+{
+    g_autoptr(Inventory) inventory = inventory_new();
+    g_autoptr(Guest) a = guest_of("a", "", 100, 1), b = guest_of("b", "", 200, 1);
+
+    inventory_add(inventory, a);
+    inventory_add(inventory, b);
+    g_array_set_size(a->set, POISON_SET_MAX_RANGES);
+    g_array_set_size(b->set, POISON_SET_MAX_RANGES);
+    g_assert_true(inventory_has_room(inventory, a, FALSE, 2 * POISON_SET_MAX_RANGES));
+    g_assert_false(inventory_has_room(inventory, a, FALSE, 2 * POISON_SET_MAX_RANGES + 1));
+    g_assert_true(inventory_has_room(inventory, a, TRUE, 3 * POISON_SET_MAX_RANGES));
+    g_assert_false(inventory_has_room(inventory, a, TRUE, 3 * POISON_SET_MAX_RANGES + 1));
+}
+
 /* A name before a UUID before a process id. */
 static void test_find(void)
 {
@@ -151,6 +167,7 @@ int main(int argc, char **argv)
     g_test_add_func("/identity/no-process", test_no_process);
     g_test_add_func("/identity/claims", test_claims);
     g_test_add_func("/identity/replacement", test_replacement);
+    g_test_add_func("/identity/room", test_room);
     g_test_add_func("/identity/find", test_find);
     return g_test_run();
 }
