@@ -265,7 +265,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     if (!ram_kernel_can_poison()) {
         g_print("1..0 # SKIP this kernel has no UFFDIO_POISON\n");
-        return 77;
+        return 0;
     }
     g_test_add_func("/poison/anonymous", test_anonymous);
     g_test_add_func("/poison/shmem", test_shmem);

@@ -256,7 +256,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     if (!ram_kernel_can_poison()) {
         g_print("1..0 # SKIP this kernel has no UFFDIO_POISON\n");
-        return 77;
+        return 0;
     }
     g_test_add_func("/stall/worker-hangs", test_worker_hangs);
     g_test_add_func("/stall/replaced-while-busy", test_replaced_while_busy);
