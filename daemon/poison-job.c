@@ -93,13 +93,26 @@ static gboolean job_finish(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+/*
+ * Not g_main_context_invoke(): while the main thread is between two iterations of its context, that would
+ * run the function right here.
+ */
+static void finish_in_main_thread(PoisonJob *job)
+{
+    g_autoptr(GSource) source = g_idle_source_new();
+
+    g_source_set_priority(source, G_PRIORITY_HIGH);
+    g_source_set_callback(source, job_finish, job, NULL);
+    g_source_attach(source, NULL);
+}
+
 static void job_run(gpointer data, gpointer user_data)
 {
     PoisonJob *job = data;
 
     job_carry_out(job);
     job_answer(job);
-    g_main_context_invoke_full(NULL, G_PRIORITY_HIGH, job_finish, job, NULL);
+    finish_in_main_thread(job);
 }
 
 /**
