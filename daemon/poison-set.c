@@ -198,16 +198,24 @@ PoisonSet *poison_set_move(const PoisonSet *set, const Layout *from, const Layou
  * poison_set_pages() - number of poisoned pages, each of its block's page size
  * @set: the set
  * @layout: the layout that it refers to
+ *
+ * Ranges may be smaller than a page; those that touch the same page count once.
  */
 guint64 poison_set_pages(const PoisonSet *set, const Layout *layout)
 {
-    guint64 pages = 0;
+    guint64 pages = 0, next = 0; /* the first page of the block that is not counted yet */
+    guint block = G_MAXUINT;
 
     for (guint i = 0; i < set->len; i++) {
         const PoisonRange *range = poison_set_range(set, i);
         guint64 page_size = layout_block(layout, range->block)->page_size;
+        guint64 first = range->offset / page_size, end = (end_of(range) - 1) / page_size + 1;
 
-        pages += (range->length + page_size - 1) / page_size;
+        if (range->block == block)
+            first = MAX(first, next);
+        pages += end > first ? end - first : 0;
+        block = range->block;
+        next = end;
     }
     return pages;
 }

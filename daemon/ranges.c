@@ -38,15 +38,16 @@ static gboolean refuse(GError **error, ProtoError code, const char *what, guint 
  * @range: any values
  * @index: of the range, for the message
  * @block: the block that it is to be in
+ * @page_size: what it must be a multiple of
  * @what: the request, for the message
  * @error: PROTO_ERROR_RANGE_EMPTY, _UNALIGNED or _OUTSIDE_BLOCK
  */
-gboolean range_check_one(const Range *range, guint index, const RamBlock *block, const char *what,
-                         GError **error)
+gboolean range_check_one(const Range *range, guint index, const RamBlock *block, guint64 page_size,
+                         const char *what, GError **error)
 {
     if (range->length == 0)
         return refuse(error, PROTO_ERROR_RANGE_EMPTY, what, index, range, "is empty, in", block);
-    if (((range->offset | range->length) & (block->page_size - 1)) != 0)
+    if (((range->offset | range->length) & (page_size - 1)) != 0)
         return refuse(error, PROTO_ERROR_RANGE_UNALIGNED, what, index, range,
                       "is not a multiple of the pages of", block);
     if (range->offset > block->size || range->length > block->size - range->offset)
@@ -68,7 +69,7 @@ gboolean ranges_check(const Range *ranges, guint n, const RamBlock *block, guint
     guint64 bytes = 0, end = 0;
 
     for (guint i = 0; i < n; i++) {
-        if (!range_check_one(&ranges[i], i, block, "poison", error))
+        if (!range_check_one(&ranges[i], i, block, block->page_size, "poison", error))
             return FALSE;
         if (ranges[i].offset < end)
             return refuse(error, PROTO_ERROR_RANGE_OVERLAP, "poison", i, &ranges[i],

@@ -247,7 +247,8 @@ static gboolean place_range(const Layout *layout, const char *block, guint index
         return FALSE;
     }
     range->block = (guint16)found;
-    return range_check_one(&plain, index, layout_block(layout, (guint)found), "poison-set", error);
+    return range_check_one(&plain, index, layout_block(layout, (guint)found), LAYOUT_MIN_PAGE, "poison-set",
+                           error);
 }
 
 static gboolean parse_set_range(JsonObject *o, guint index, const Layout *layout, PoisonRange *range,

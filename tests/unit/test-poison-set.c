@@ -138,6 +138,23 @@ static void test_move(void)
     g_assert_cmpuint(poison_set_pages(moved, to), ==, 4);
 }
 
+/* Ranges of 4 KiB in pages of 2 MiB: pages are counted, and each once. */
+static void test_small_ranges(void)
+{
+    g_autoptr(Layout) layout = layout_new();
+    g_autoptr(GArray) set = poison_set_new(), ranges = poison_set_new();
+    RamBlock huge = { .address = 0, .size = 8 << 20, .page_size = 2 << 20 };
+
+    g_assert_true(layout_add(layout, "huge", &huge, NULL));
+    add(ranges, 0, 1, 1, POISON_NO_GPA, ORIGIN_HOST);
+    add(ranges, 0, 3, 1, POISON_NO_GPA, ORIGIN_HOST);    /* the same page */
+    add(ranges, 0, 511, 2, POISON_NO_GPA, ORIGIN_HOST);  /* the same and the next */
+    add(ranges, 0, 514, 1, POISON_NO_GPA, ORIGIN_HOST);  /* that next again */
+    add(ranges, 0, 1536, 512, POISON_NO_GPA, ORIGIN_HOST); /* the last */
+    g_assert_cmpint(poison_set_add(set, ranges), ==, 0);
+    g_assert_cmpuint(poison_set_pages(set, layout), ==, 3);
+}
+
 /* What the agent believes a guest to hold, which policy is asked about. */
 static void test_held_pages(void)
 {
@@ -163,6 +180,7 @@ int main(int argc, char **argv)
     g_test_add_func("/poison-set/random", test_random);
     g_test_add_func("/poison-set/limit", test_limit);
     g_test_add_func("/poison-set/move", test_move);
+    g_test_add_func("/poison-set/small-ranges", test_small_ranges);
     g_test_add_func("/poison-set/held-pages", test_held_pages);
     return g_test_run();
 }

@@ -23,12 +23,14 @@ static int parse(const char *text)
     g_autoptr(Layout) parsed = NULL;
     g_autoptr(GArray) set = NULL;
     const RamBlock ram = { .address = 1 << 20, .size = 1 << 20, .page_size = 4096 };
+    const RamBlock huge = { .address = 2 << 20, .size = 2 << 20, .page_size = 2 << 20 };
     gboolean replace;
     guint64 pages;
     VmmHello hello;
     VmmPoison poison;
 
     g_assert_true(layout_add(layout, "ram", &ram, NULL));
+    g_assert_true(layout_add(layout, "huge", &huge, NULL));
     if (!vmm_request_parse(&request, text, strlen(text), &error))
         return 1 + error->code;
     switch (request.type) {
@@ -205,6 +207,14 @@ static void test_many_set_ranges(void)
     }
 }
 
+/* What the inventory is told may be finer than the pages of the block. */
+static void test_small_set_range(void)
+{
+    g_assert_cmpint(parse("{\"type\":\"poison-set\",\"id\":1,\"replace\":true,\"ranges\":[{\"block\":\"huge\","
+                          "\"offset\":4096,\"length\":4096,\"origin\":\"host\"}]}"),
+                    ==, 0);
+}
+
 static JsonObject *object_of(const char *text)
 {
     g_autoptr(GError) error = NULL;
@@ -247,6 +257,7 @@ int main(int argc, char **argv)
     g_test_add_func("/protocol/every-member", test_every_member);
     g_test_add_func("/protocol/codes", test_codes);
     g_test_add_func("/protocol/many-set-ranges", test_many_set_ranges);
+    g_test_add_func("/protocol/small-set-range", test_small_set_range);
     g_test_add_func("/protocol/answers", test_answers);
     return g_test_run();
 }
