@@ -57,7 +57,7 @@ run_test() {
 tap_lines() {
     awk -v program="$1" '
         /^(ok|not ok) [0-9]+ / {
-            good = /^ok/; sub(/^(not )?ok [0-9]+ (- )?/, ""); name = $0; sub(/ *# .*/, "", name); sub(/ - .*/, "", name)
+            good = /^ok/; sub(/^(not )?ok [0-9]+ (- )?/, ""); name = $0; sub(/ *# .*/, "", name); sub(/ - .*/, "", name); sub(/^[^\/]/, "/&", name)
             reason = $0
             if (/# SKIP/) { sub(/.*# SKIP */, "", reason); print "skip " program name ": " (reason ? reason : "no reason given") }
             else if (good) print "ok " program name
