@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import selectors
-import shlex
 import socket
 import sys
 import termios
@@ -26,6 +25,14 @@ FOREVER = 10 * 365 * 86400
 def socket_path(settings):
     """Where the demo listens."""
     return settings.cache / "demo.sock"
+
+
+def _read_line(sock):
+    """One line and not a byte more: what follows is the command's input."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := sock.recv(1)):
+        line += byte
+    return line
 
 
 class Keeper:
@@ -64,11 +71,13 @@ class Keeper:
 
     def _client(self, client):
         with client, contextlib.suppress(OSError):
-            request = json.loads(client.makefile("r").readline())
+            request = json.loads(_read_line(client))
             try:
                 self._answer(client, request)
             except (HarnessError, KeyError, ValueError) as error:
                 client.sendall(f"{error}\n".encode())
+            # Not just closed: another thread may be reading it.
+            client.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, client, request):
         where, command = request["where"], request["command"]
@@ -83,7 +92,7 @@ class Keeper:
 
     @staticmethod
     def _run(client, host, command, terminal):
-        line = shlex.join(command) if command else "exec bash -i"
+        line = " ".join(command) or ("exec bash -i" if terminal else "exec bash")
         wrapped = ["script", "-qfec", line, "/dev/null"] if terminal else ["/bin/sh", "-c", line]
         process = host.spawn("env", f"TERM={os.environ.get('TERM', 'dumb')}", *wrapped)
 
@@ -107,8 +116,11 @@ def _join(server):
     """Copies between our terminal and the demo until it closes."""
     selector = selectors.DefaultSelector()
     selector.register(server, selectors.EVENT_READ)
-    with contextlib.suppress(PermissionError):  # a plain file: nothing to wait for
+    try:
         selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
+    except PermissionError:  # a plain file or /dev/null: all of it is there at once
+        server.sendall(sys.stdin.buffer.read())
+        server.shutdown(socket.SHUT_WR)
     while True:
         for key, _ in selector.select():
             data = os.read(key.fd, 65536)
