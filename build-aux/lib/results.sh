@@ -23,14 +23,19 @@ result_line() {
 # run_suite SUITE COMMAND...: runs a command that prints such lines. A command that fails, or prints no
 # result at all, is a failure itself.
 run_suite() {
-    local suite=$1 line status=0 before=$((passed + failed + skipped)) failed_before=$failed
+    local suite=$1 line status=unknown before=$((passed + failed + skipped)) failed_before=$failed
     shift
     while IFS= read -r line || [[ -n $line ]]; do
         if [[ $line == "suite ended with "* ]]; then status=${line##* }; else result_line "$suite" "$line"; fi
-    done < <("$@" </dev/null; echo "suite ended with $?") # not a pipe: the counters are this shell's
+    done < <(
+        status=0
+        (set -e; "$@" </dev/null) & # not "cmd || ...": errexit would be off in all of it
+        wait $! || status=$?
+        echo "suite ended with $status"
+    )
     if ((passed + failed + skipped == before)); then
         result_line "$suite" "not ok run: no test ran"
-    elif ((status && failed == failed_before)); then
+    elif [[ $status != 0 ]] && ((failed == failed_before)); then
         result_line "$suite" "not ok run: the suite failed outside of its tests, status $status"
     fi
 }
