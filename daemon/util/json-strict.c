@@ -3,18 +3,16 @@
  * JSON from strangers
  *
  * json-glib is made for files of one's own. It recurses as deep as the text nests, until the stack ends;
- * reads octal numbers and assignments, ignores what follows the first value, wraps integers around (a
- * large negative one becomes positive), and cuts strings at an escaped NUL (seen with 1.6). So each
- * text first goes through a scanner of the words of JSON (RFC 8259): it is fast, has no recursion,
- * allocates nothing, and lets through only
+ * reads octal numbers and assignments, ignores what follows the first value, wraps integers around (1.6) or
+ * cuts them off (1.10), and cuts strings at an escaped NUL. So each text first goes through a scanner of the
+ * words of JSON (RFC 8259): it is fast, has no recursion, allocates nothing, and lets through only
  *
  *  - UTF-8, of which the first value is an object and after which there is nothing,
  *  - nesting of at most JSON_STRICT_MAX_DEPTH, and at most JSON_STRICT_MAX_WORDS words, which also
  *    bounds what the tree costs in memory (a megabyte of "[0,0,…" would cost sixty),
  *  - strings without NUL, with whole surrogate pairs,
- *  - numbers and literals as the standard writes them, no negative integer so large that json-glib
- *    would wrap it into a positive one (large positive ones come out negative, and are refused as
- *    members then).
+ *  - numbers and literals as the standard writes them, integers from -(2^63 - 1) to 2^63 - 1: what
+ *    becomes of larger ones differs between versions of json-glib.
  *
  * The grammar on top of the words (where a comma goes) stays json-glib's business.
  */
@@ -58,20 +56,29 @@ static const char *scan_fraction(Scan *s)
     return NULL;
 }
 
+/* Is it more than 2^63 - 1? There is no leading zero. */
+static gboolean too_large(const char *digits, gsize n)
+{
+    static const char max[] = "9223372036854775807";
+
+    return n > strlen(max) || (n == strlen(max) && strncmp(digits, max, n) > 0);
+}
+
 static const char *scan_number(Scan *s)
 {
-    gboolean negative = *s->p == '-';
-    const char *digits;
+    const char *digits, *end, *fault;
 
-    s->p += negative;
+    s->p += *s->p == '-';
     digits = s->p;
     if (!scan_digits(s))
         return "a number without digits";
     if (*digits == '0' && s->p - digits > 1)
         return "a number with a leading zero";
-    if (s->p - digits > (negative ? 18 : 20))
-        return "a number with too many digits";
-    return scan_fraction(s);
+    end = s->p;
+    fault = scan_fraction(s);
+    if (!fault && s->p == end && too_large(digits, (gsize)(end - digits)))
+        return "an integer beyond 2^63 - 1";
+    return fault;
 }
 
 /* The four digits after \u; -1 if they are not there. */

@@ -123,17 +123,29 @@ static gboolean may_be(JsonObject *o, const char *member, const char *value)
     return strcmp(value, "[]") == 0 && (strcmp(member, "blocks") == 0 || strcmp(member, "ranges") == 0);
 }
 
+/* Parses the message with the value in the member's place, as it stands: no generator sees it. */
+static int parse_with(JsonNode *root, JsonObject *o, const char *member, const char *value)
+{
+    g_autofree char *text = NULL;
+    g_autoptr(GString) changed = NULL;
+
+    json_object_set_string_member(o, member, "@VALUE@");
+    text = json_to_string(root, FALSE);
+    changed = g_string_new(text);
+    g_assert_cmpuint(g_string_replace(changed, "\"@VALUE@\"", value, 0), ==, 1);
+    return parse(changed->str);
+}
+
 static void try_values(JsonNode *root, JsonObject *o, const char *member)
 {
     JsonNode *original = json_node_copy(json_object_get_member(o, member));
 
     for (guint i = 0; i < G_N_ELEMENTS(wrong); i++) {
-        if (may_be(o, member, wrong[i]))
-            continue;
-        json_object_set_member(o, member, json_from_string(wrong[i], NULL));
-        if (parse_object(root) == 0)
+        int r = parse_with(root, o, member, wrong[i]);
+
+        if (r == 0 && !may_be(o, member, wrong[i]))
             g_test_message("%s = %s was let through", member, wrong[i]);
-        g_assert_cmpint(parse_object(root), !=, 0);
+        g_assert_true(r != 0 || may_be(o, member, wrong[i]));
     }
     json_object_remove_member(o, member);
     g_assert_cmpint(parse_object(root) == 0, ==, is_optional(o, member));
