@@ -28,10 +28,9 @@ run_suite() {
     while IFS= read -r line || [[ -n $line ]]; do
         if [[ $line == "suite ended with "* ]]; then status=${line##* }; else result_line "$suite" "$line"; fi
     done < <(
-        status=0
-        (set -e; "$@" </dev/null) & # not "cmd || ...": errexit would be off in all of it
-        wait $! || status=$?
-        echo "suite ended with $status"
+        set +e # here, and on again for the suite: in "suite || ..." it would be off in all of it
+        (set -e; "$@" </dev/null)
+        echo "suite ended with $?"
     )
     if ((passed + failed + skipped == before)); then
         result_line "$suite" "not ok run: no test ran"
