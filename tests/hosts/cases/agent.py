@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The agent is killed, or stops answering, at five points of a migration.
+"""The agent is killed, or stops answering, at five points of a migration; and one that lies.
 
 Each time the migration fails, the guest goes on on the source, nothing is left behind on either
 host, and with the agent back the guest then moves after all.
@@ -19,12 +19,13 @@ SLOW = 2 << 20
 FAST = 1 << 30
 
 
-def start_tap(world, host, number, kind, direction):
+def start_tap(world, host, trouble, kind, direction):
     """agent-tap in a host, ready."""
     agent = world.agent(host)
     program = base.PACKAGE / "agent-tap"
     host.run("rm", "-f", TAP)
-    tap = world.spawn(host, "python3", program, TAP, agent.socket, agent.process.pid(), int(number),
+    tap = world.spawn(host, "python3", program, TAP, agent.socket, agent.process.pid(),
+                      trouble if trouble == "lie" else int(trouble),
                       kind, direction)
     tap.wait_notified("READY=1", 60)
     return tap
@@ -35,11 +36,11 @@ def destination_gone(destination):
     expect(destination.wait_end() != 0, "the destination ended as if all were well")
 
 
-def moves_after_all(world, guest, addresses, number):
+def moves_after_all(world, guest, addresses, trouble):
     """With the agent back, everything works. One that was only stopped still is the same."""
-    if number == signal.SIGSTOP:
+    if trouble == signal.SIGSTOP:
         world.agent(world.pair.b).resume()
-    agent = world.agent(world.pair.b, restart=number == signal.SIGKILL)
+    agent = world.agent(world.pair.b, restart=trouble == signal.SIGKILL)
     expect_equal("guests left behind in the agent", agent.guests(), [])
     guest, _ = world.hop(guest)
     expect_equal("guests of the agent", agent.guests(), [guest.name])
@@ -47,11 +48,11 @@ def moves_after_all(world, guest, addresses, number):
     expect_poisoned(guest.check(), addresses)
 
 
-def fails_at(world, number, kind, direction):
-    """The agent of b gets a signal when a message passes; see agent-tap."""
+def fails_at(world, trouble, kind, direction):
+    """There is trouble with the agent of b when a message passes; see agent-tap."""
     pages = [100, 101, 9000]
     guest, addresses = world.poisoned_guest(world.pair.a, pages)
-    tap = start_tap(world, world.pair.b, number, kind, direction)
+    tap = start_tap(world, world.pair.b, trouble, kind, direction)
     destination = world.destination(guest, agent=f"{TAP},timeout-ms=2000")
     move = Migration(guest, destination)
     move.listen()
@@ -60,7 +61,7 @@ def fails_at(world, number, kind, direction):
     expect_equal("tap", tap.read_line(20), "hit")
     destination_gone(destination)
     expect_untouched(guest, addresses, pages)
-    moves_after_all(world, guest, addresses, number)
+    moves_after_all(world, guest, addresses, trouble)
 
 
 def fails_while_ram_is_sent(world, number):
@@ -141,6 +142,12 @@ def stopped_before_poisoning(world):
 def stopped_after_poisoning(world):
     """Silent at switchover, when it has poisoned."""
     fails_at(world, signal.SIGSTOP, "poison", "answer")
+
+
+@test()
+def lies(world):
+    """It says that it has poisoned, and has not: QEMU looks for itself."""
+    fails_at(world, "lie", "poison", "request")
 
 
 @test()
