@@ -35,7 +35,6 @@
 #include "vmm-server.h"
 
 #define DRAIN_MS    5000u
-#define MAX_WORKERS 64u
 #define WANTED_FDS  16384u
 
 typedef struct {
@@ -113,7 +112,7 @@ static gboolean start(Daemon *d, GError **error)
     if (!d->config)
         return FALSE;
     log_set_level(d->config->log_level);
-    d->pool = poison_pool_new(MAX_WORKERS, error);
+    d->pool = poison_pool_new(d->config->max_connections, error);
     if (!d->pool || !open_listeners(d, error))
         return FALSE;
     d->inventory = inventory_new();
@@ -132,6 +131,7 @@ static void use_config(Daemon *d, Config *config)
         strcmp(config->control_socket, d->config->control_socket) != 0)
         log_agent(G_LOG_LEVEL_WARNING, "sockets change only when the agent is restarted");
     log_set_level(config->log_level);
+    poison_pool_set_max(d->pool, config->max_connections);
     vmm_server_set_config(d->vmm_server, config);
     control_server_set_policy(d->control_server, &config->policy);
     config_free(d->config);

@@ -12,8 +12,8 @@
  * the userfaultfd open until then, whatever happens to it, and sends nothing. Everything else that
  * the job needs is a copy.
  *
- * The pool has more threads than it should ever need at a time, so that stuck ones starve nobody. A
- * thread without work ends after half a second: an idle agent has none.
+ * The pool may have a thread for each connection there can be, so that stuck ones starve nobody. Threads
+ * come with the work, and end after half a second without: an idle agent has none.
  */
 #include "poison-job.h"
 
@@ -161,6 +161,16 @@ PoisonPool *poison_pool_new(guint max_threads, GError **error)
     pool = g_new0(PoisonPool, 1);
     pool->threads = threads;
     return pool;
+}
+
+/**
+ * poison_pool_set_max() - change how many threads there may be
+ * @pool: the pool
+ * @max_threads: most that it may come to have from now on
+ */
+void poison_pool_set_max(PoisonPool *pool, guint max_threads)
+{
+    g_thread_pool_set_max_threads(pool->threads, (gint)max_threads, NULL);
 }
 
 /**

@@ -188,6 +188,18 @@ static void test_activation(void)
     close(fd);
 }
 
+/* The watchdog is fed when the unit asks for it; test_idle shows that it is not when it does not. */
+static void test_watchdog(void)
+{
+    g_autoptr(TestAgent) agent = test_agent_new(NULL);
+
+    g_setenv("WATCHDOG_USEC", "200000", TRUE);
+    test_agent_run(agent);
+    g_unsetenv("WATCHDOG_USEC");
+    test_agent_wait_notify(agent, "WATCHDOG=1");
+    test_agent_wait_notify(agent, "WATCHDOG=1");
+}
+
 /* As nobody, without any capability, for a VMM of another user. */
 static void test_unprivileged(void)
 {
@@ -340,6 +352,7 @@ int main(int argc, char **argv)
     g_test_add_func("/life/bad-config", test_bad_config);
     g_test_add_func("/life/reload", test_reload);
     g_test_add_func("/life/activation", test_activation);
+    g_test_add_func("/life/watchdog", test_watchdog);
     if (ram_kernel_can_poison()) {
         g_test_add_func("/life/unprivileged", test_unprivileged);
         g_test_add_func("/life/idle", test_idle);

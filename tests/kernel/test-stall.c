@@ -205,6 +205,44 @@ static void test_killed_while_busy(void)
     unstall(&s);
 }
 
+/* A VMM process among many: names itself after its process, and poisons every second of its pages. */
+static void one_of_many(gpointer data)
+{
+    g_autofree char *name = g_strdup_printf("vm%d", (int)getpid());
+    g_autoptr(Vmm) vmm = vmm_connect(data);
+    g_autoptr(Ram) ram = ram_new(RAM_ANONYMOUS, 64);
+
+    vmm_hello(vmm, name, "");
+    ram_send_layout(vmm, ram, "ram");
+    ram_prepare(ram, 0, 64);
+    ram_begin(vmm, ram, 32);
+    for (gsize page = 0; page < 64; page += 2) {
+        g_autoptr(JsonObject) answer = vmm_poison(vmm, "ram", &(VmmRecord){ page * ram->page, ram->page }, 1);
+
+        g_assert_cmpint(json_object_get_int_member(answer, "failed_count"), ==, 0);
+    }
+    vmm_call_ok(vmm, -1, "poison-end", "%s", "");
+    ram_release(ram, 0, 64);
+    for (gsize page = 0; page < 64; page++)
+        g_assert_cmpint(ram_is_poisoned(ram, page), ==, page % 2 == 0);
+}
+
+static void test_many(void)
+{
+    g_autoptr(TestAgent) agent = test_agent_start(NULL);
+    g_autofree char *status = NULL;
+    pid_t pids[40];
+    int code;
+
+    for (guint i = 0; i < G_N_ELEMENTS(pids); i++)
+        pids[i] = test_fork(one_of_many, agent->vmm);
+    for (guint i = 0; i < G_N_ELEMENTS(pids); i++)
+        g_assert_cmpint(test_wait(pids[i]), ==, 0);
+    status = test_agent_ctl(agent, &code, "status", NULL);
+    g_assert_nonnull(strstr(status, "pages poisoned   1280\n"));
+    g_assert_nonnull(strstr(status, "refused          0\n"));
+}
+
 /* A VMM that sends and never reads is disconnected, and holds nobody up meanwhile. */
 static void test_never_reads(void)
 {
@@ -263,6 +301,7 @@ int main(int argc, char **argv)
     g_test_add_func("/stall/disconnected-while-busy", test_disconnected_while_busy);
     g_test_add_func("/stall/terminate-while-busy", test_terminate_while_busy);
     g_test_add_func("/stall/killed-while-busy", test_killed_while_busy);
+    g_test_add_func("/stall/many", test_many);
     g_test_add_func("/stall/never-reads", test_never_reads);
     g_test_add_func("/stall/log-is-bounded", test_log_is_bounded);
     return g_test_run();
