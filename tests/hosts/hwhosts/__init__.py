@@ -15,4 +15,5 @@ From the bottom up, each module uses only those above it in this list:
   migrate    a guest from one host to the other
   runner     the tests of ../cases
   story      the demo
+  keep       looking around in the demo's hosts
 """

@@ -35,7 +35,7 @@ class Connection:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._queues = {0: queue.SimpleQueue()}
-        self._gone = False
+        self.gone = False
         threading.Thread(target=self._read_all, name=f"port of {name}", daemon=True).start()
 
     def _read_exactly(self, length):
@@ -58,7 +58,7 @@ class Connection:
                     target.put((kind.decode(), payload))
         except (EOFError, OSError):
             with self._lock:
-                self._gone = True
+                self.gone = True
                 queues = list(self._queues.values())
             for target in queues:
                 target.put((_GONE, b""))
@@ -68,7 +68,7 @@ class Connection:
         with self._lock:
             number = next(self._numbers)
             self._queues[number] = queue.SimpleQueue()
-            if self._gone:
+            if self.gone:
                 self._queues[number].put((_GONE, b""))
             return number, self._queues[number]
 

@@ -78,7 +78,7 @@ class Story:
         self.pair = Pair(settings, directory)
         self.debian = ConsoleMachine(settings, "debian", directory)
         self.pages = sorted(random.Random(pages).sample(range(16384), pages))
-        self.guest = None
+        self.guest = self.stock = None
         self.agents = []
         self.addresses = []
         self.result = {}
@@ -248,6 +248,10 @@ class Story:
         need(report["sigbus"] == TOUCHES and report["mce_log_lines"] > 0,
              f"Debian's kernel: {reports[-1]}")
         return report
+
+    def emulator_crashed(self):
+        """Whether the emulation below a host has crashed; see host.py."""
+        return any(host.emulator_crashed() for host in self.pair.hosts)
 
     def stop(self):
         """Ends all machines."""
