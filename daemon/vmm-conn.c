@@ -213,7 +213,8 @@ static gboolean on_readable(gint fd, GIOCondition condition, gpointer user_data)
         refuse_frame(conn, PROTO_ERROR_BAD_FRAME, "length 0 or over 1 MiB");
         break;
     case FRAME_E_TOO_MANY_FDS:
-        refuse_frame(conn, PROTO_ERROR_TOO_MANY_FDS, "more than one descriptor in a message");
+        refuse_frame(conn, PROTO_ERROR_TOO_MANY_FDS,
+                     "more than one descriptor in a message, or no room for it here");
         break;
     default: /* the end, orderly or not */
         vmm_conn_log(conn, G_LOG_LEVEL_DEBUG, "disconnected");

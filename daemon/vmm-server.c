@@ -6,14 +6,17 @@
  * holds included. One too many is told so and closed. A process whose id cannot be seen from here
  * cannot be a guest.
  *
- * When descriptors run out, accept() fails while the listener stays readable; the listener then
- * rests for a second instead of spinning. That is the only timer besides the deadline of hello.
+ * A connection can need four descriptors (socket, pidfd, userfaultfd, memfd), so there are never more
+ * connections than the process may have descriptors for. Should the whole system run out of them, accept()
+ * fails while the listener stays readable; it then rests for a second instead of spinning. That is the only
+ * timer besides the deadline of hello.
  */
 #include "vmm-server.h"
 
 #include <errno.h>
 #include <glib-unix.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "util/frame.h"
@@ -21,7 +24,9 @@
 #include "util/uffd.h"
 #include "vmm-conn.h"
 
-#define REST_MS 1000u
+#define REST_MS             1000u
+#define FDS_OF_AGENT        48u /* its own, and those of the control socket */
+#define FDS_OF_A_CONNECTION 4u
 
 static guint connections_of(const VmmServer *server, const Peer *peer)
 {
@@ -89,6 +94,20 @@ static gboolean on_acceptable(gint fd, GIOCondition condition, gpointer user_dat
     return G_SOURCE_REMOVE;
 }
 
+/* As many connections as are wanted, if there are descriptors for them; at least one. */
+static guint affordable(guint wanted)
+{
+    struct rlimit limit = { 0 };
+    rlim_t most;
+
+    getrlimit(RLIMIT_NOFILE, &limit);
+    most = (MAX(limit.rlim_cur, FDS_OF_AGENT) - FDS_OF_AGENT) / FDS_OF_A_CONNECTION;
+    if (wanted <= most)
+        return wanted;
+    log_agent(G_LOG_LEVEL_WARNING, "descriptors for %u connections only", (guint)MAX(most, 1));
+    return (guint)MAX(most, 1);
+}
+
 /**
  * vmm_server_new() - begin to serve VMMs
  * @listener: their socket; must outlive the server
@@ -119,7 +138,7 @@ VmmServer *vmm_server_new(Listener *listener, const Config *config, Inventory *i
 void vmm_server_set_config(VmmServer *server, const Config *config)
 {
     server->policy = config->policy;
-    server->max_connections = config->max_connections;
+    server->max_connections = affordable(config->max_connections);
     server->max_per_process = config->max_connections_per_process;
 }
 

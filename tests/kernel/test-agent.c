@@ -18,8 +18,10 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -65,6 +67,7 @@ void test_agent_launch(TestAgent *agent)
     const char *argv[] = { "hwpoisond", "--config", agent->config, "--socket", agent->vmm,
                            "--control-socket", agent->control, NULL };
     const char *program = g_getenv("HWPOISOND");
+    const struct rlimit nofile = { agent->nofile, agent->nofile };
     int log = open(agent->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
     g_assert_no_errno(log);
@@ -73,6 +76,8 @@ void test_agent_launch(TestAgent *agent)
     if (agent->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(log, STDERR_FILENO);
+        if (agent->nofile != 0 && setrlimit(RLIMIT_NOFILE, &nofile) < 0)
+            _exit(124);
         if (agent->uid != 0 && (setgroups(0, NULL) < 0 || setgid(agent->uid) < 0 || setuid(agent->uid) < 0))
             _exit(125);
         execve(program, (char **)argv, env);
@@ -226,4 +231,16 @@ pid_t test_fork(void (*func)(gpointer data), gpointer data)
         _exit(0);
     }
     return pid;
+}
+
+/* For measurements of what happens in a time, never to wait for something. */
+void test_let_time_pass(time_t seconds)
+{
+    struct itimerspec window = { .it_value = { .tv_sec = seconds } };
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    guint64 expirations;
+
+    g_assert_no_errno(timerfd_settime(timer, 0, &window, NULL));
+    g_assert_cmpint(read(timer, &expirations, sizeof(expirations)), ==, sizeof(expirations));
+    close(timer);
 }

@@ -14,6 +14,7 @@ typedef struct {
     pid_t pid;     /* 0: not running */
     int notify;    /* its sd_notify() messages come here */
     uid_t uid;     /* run it as this user, if not 0 */
+    guint nofile;  /* let it have so many descriptors, if not 0 */
 } TestAgent;
 
 TestAgent *test_agent_new(const char *config);
@@ -32,3 +33,4 @@ char *test_agent_ctl(TestAgent *agent, int *ret_status, ...) G_GNUC_NULL_TERMINA
 /* Runs func in a child, which is another VMM process; returns its process id. */
 pid_t test_fork(void (*func)(gpointer data), gpointer data);
 int test_wait(pid_t pid);
+void test_let_time_pass(time_t seconds);

@@ -6,6 +6,7 @@
  * the same process does, what happens to the identity of a process that exited, and the limits.
  */
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -153,6 +154,48 @@ static void test_limits(void)
     vmm_hello(d, "vm1", "");
 }
 
+static guint64 cpu_ticks(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
+    g_autofree char *text = NULL;
+    unsigned long user, system;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_assert_cmpint(sscanf(strrchr(text, ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system),
+                    ==, 2);
+    return user + system;
+}
+
+/*
+ * The agent may have descriptors for two connections only. It says so to the others and does not spin, and
+ * when there is room, the next one is served.
+ */
+static void test_out_of_descriptors(void)
+{
+    g_autoptr(TestAgent) agent = test_agent_new("[vmm]\nmax-connections-per-process=100\n");
+    Vmm *first, *second;
+    guint64 ticks;
+
+    agent->nofile = 56;
+    test_agent_run(agent);
+    first = vmm_connect(agent->vmm);
+    second = vmm_connect(agent->vmm);
+    for (guint i = 0; i < 20; i++) {
+        g_autoptr(Vmm) more = vmm_connect(agent->vmm);
+        g_autoptr(JsonObject) answer = vmm_receive(more);
+
+        vmm_expect_error(answer, "internal");
+        vmm_expect_eof(more);
+    }
+    ticks = cpu_ticks(agent->pid);
+    test_let_time_pass(2);
+    g_assert_cmpuint(cpu_ticks(agent->pid) - ticks, <, (guint64)sysconf(_SC_CLK_TCK) / 10);
+    vmm_close(first);
+    vmm_hello(second, "vm1", ""); /* after this, the agent has seen the other one go */
+    expect_claim(agent->vmm, "vm2", "", NULL);
+    vmm_close(second);
+}
+
 /* Takes its ten seconds: the deadline is part of the contract. */
 static void test_silent(void)
 {
@@ -175,6 +218,7 @@ int main(int argc, char **argv)
     g_test_add_func("/identity/hello-twice", test_hello_twice);
     g_test_add_func("/identity/dead-owner", test_dead_owner);
     g_test_add_func("/identity/limits", test_limits);
+    g_test_add_func("/identity/out-of-descriptors", test_out_of_descriptors);
     g_test_add_func("/identity/silent", test_silent);
     return g_test_run();
 }

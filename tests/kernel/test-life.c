@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -287,17 +286,6 @@ static gboolean wait_for_workers(pid_t pid, GPtrArray *before)
     return TRUE;
 }
 
-static void let_time_pass(void)
-{
-    struct itimerspec window = { .it_value = { .tv_sec = IDLE_SECONDS } };
-    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-    guint64 expirations;
-
-    g_assert_no_errno(timerfd_settime(timer, 0, &window, NULL));
-    g_assert_cmpint(read(timer, &expirations, sizeof(expirations)), ==, sizeof(expirations));
-    close(timer);
-}
-
 static guint64 private_kib(pid_t pid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/smaps_rollup", (int)pid);
@@ -332,7 +320,7 @@ static void test_idle(void)
         return;
     }
     switches = context_switches(agent->pid);
-    let_time_pass();
+    test_let_time_pass(IDLE_SECONDS);
     g_assert_cmpuint(context_switches(agent->pid), ==, switches);
     kib = private_kib(agent->pid);
     g_test_message("private memory: %" G_GUINT64_FORMAT " KiB", kib);
