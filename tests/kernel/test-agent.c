@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
@@ -66,7 +67,7 @@ void test_agent_launch(TestAgent *agent)
     g_auto(GStrv) env = g_environ_setenv(g_get_environ(), "NOTIFY_SOCKET", notify, TRUE);
     const char *argv[] = { "hwpoisond", "--config", agent->config, "--socket", agent->vmm,
                            "--control-socket", agent->control, NULL };
-    const char *program = g_getenv("HWPOISOND");
+    const char *program = agent->program ? agent->program : g_getenv("HWPOISOND");
     const struct rlimit nofile = { agent->nofile, agent->nofile };
     int log = open(agent->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
@@ -181,6 +182,7 @@ void test_agent_free(TestAgent *agent)
     g_free(agent->control);
     g_free(agent->config);
     g_free(agent->log);
+    g_free(agent->program);
     g_free(agent);
 }
 
@@ -218,6 +220,23 @@ char *test_agent_ctl(TestAgent *agent, int *ret_status, ...)
     g_free(out);
     g_free(err);
     return g_steal_pointer(&text);
+}
+
+char *test_agent_publish(TestAgent *agent, const char *program)
+{
+    g_autofree char *name = g_path_get_basename(program);
+    g_autofree char *copy = g_build_filename(agent->dir, name, NULL);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *content = NULL;
+    gsize size;
+
+    g_file_get_contents(program, &content, &size, &error);
+    g_assert_no_error(error);
+    g_file_set_contents(copy, content, (gssize)size, &error);
+    g_assert_no_error(error);
+    g_assert_no_errno(chmod(copy, 0755));
+    g_assert_no_errno(chmod(agent->dir, 0755));
+    return g_steal_pointer(&copy);
 }
 
 pid_t test_fork(void (*func)(gpointer data), gpointer data)

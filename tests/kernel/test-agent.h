@@ -15,6 +15,7 @@ typedef struct {
     int notify;    /* its sd_notify() messages come here */
     uid_t uid;     /* run it as this user, if not 0 */
     guint nofile;  /* let it have so many descriptors, if not 0 */
+    char *program; /* or NULL: as HWPOISOND says */
 } TestAgent;
 
 TestAgent *test_agent_new(const char *config);
@@ -29,6 +30,9 @@ int test_agent_wait_exit(TestAgent *agent);
 void test_agent_stop(TestAgent *agent);
 char *test_agent_read_log(TestAgent *agent);
 char *test_agent_ctl(TestAgent *agent, int *ret_status, ...) G_GNUC_NULL_TERMINATED;
+
+/* A copy of a program that every user can execute; goes with the agent's directory. */
+char *test_agent_publish(TestAgent *agent, const char *program);
 
 /* Runs func in a child, which is another VMM process; returns its process id. */
 pid_t test_fork(void (*func)(gpointer data), gpointer data);

@@ -7,7 +7,6 @@
  */
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "test-agent.h"
@@ -228,8 +227,12 @@ static void test_failures(void)
     expect_text(agent, 2, "usage:", "show", NULL);
     expect_text(agent, 2, "usage:", "dance", NULL);
     if (getuid() == 0) {
-        g_assert_no_errno(chmod(agent->dir, 0755));
+        g_autofree char *original = g_strdup(g_getenv("HWPOISONCTL"));
+        g_autofree char *copy = test_agent_publish(agent, original);
+
+        g_setenv("HWPOISONCTL", copy, TRUE);
         g_assert_cmpint(test_wait(test_fork(ask_as_nobody, agent)), ==, 0);
+        g_setenv("HWPOISONCTL", original, TRUE);
     }
     test_agent_stop(agent);
     expect_text(agent, 1, "the agent is not running", "list", NULL);

@@ -213,7 +213,7 @@ static void test_unprivileged(void)
     agent = test_agent_new(NULL);
     agent->uid = 65534;
     g_assert_no_errno(chown(agent->dir, agent->uid, agent->uid));
-    g_assert_no_errno(chmod(agent->dir, 0755));
+    agent->program = test_agent_publish(agent, g_getenv("HWPOISOND"));
     g_assert_no_errno(chmod(agent->config, 0644));
     g_autofree char *notify = g_build_filename(agent->dir, "notify", NULL);
     g_assert_no_errno(chmod(notify, 0666));
