@@ -74,7 +74,7 @@ build_linux() {
     install_packages "${packages_build[@]}" "${packages_qemu[@]}" "${packages_linux[@]}"
     cache_lock build
     cache_has "$linux" && return
-    need_room 1600 "building Linux"
+    need_room 1100 "building Linux"
     local wanted=$linux
     linux_unpack
     say "compiling Linux $linux_version"

@@ -120,7 +120,7 @@ build_qemu() {
     install_packages "${packages_build[@]}" "${packages_qemu[@]}" "${packages_run[@]}"
     cache_lock build
     cache_has "$entry" && return
-    [[ -d $qemu_tree/src/build ]] || need_room 1500 "building QEMU"
+    [[ -d $qemu_tree/src/build ]] || need_room 700 "building QEMU"
     meson_for_qemu
     [[ $1 == stock ]] || series=("$qemu_series")
     qemu_sources "${series[@]}"
