@@ -16,6 +16,7 @@
 #include "util/json-member.h"
 #include "util/proto-error.h"
 
+#define CONTROL_MAX_WORDS 64u /* a request has four members at most */
 #define GUESTS_PER_PAGE 64u
 #define BLOCKS_PER_PAGE 256u
 #define RANGES_PER_PAGE 2048u
@@ -278,7 +279,7 @@ char *control_answer(const ControlView *view, const char *body, gsize size, gboo
     const char *type;
     gint64 id = 0;
 
-    root = envelope_parse(body, size, &id, &type, &error);
+    root = envelope_parse(body, size, CONTROL_MAX_WORDS, &id, &type, &error);
     *ret_fatal = root == NULL;
     if (root)
         answer = answer_request(view, json_node_get_object(root), type, id, &error);

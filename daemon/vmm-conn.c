@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "util/json-strict.h"
 #include "util/proto-error.h"
 
 #define HELLO_DEADLINE_MS 10000u
@@ -184,10 +185,12 @@ static gboolean serve_message(VmmConn *conn)
     g_autoptr(GError) error = NULL;
     g_autofree char *answer = NULL;
 
+    guint max_words = conn->guest ? JSON_STRICT_MAX_WORDS : VMM_HELLO_WORDS;
+
     conn->server->inventory->requests++;
     if (conn->guest)
         conn->guest->requests++;
-    if (vmm_request_parse(&request, conn->reader.body, conn->reader.size, &error))
+    if (vmm_request_parse(&request, conn->reader.body, conn->reader.size, max_words, &error))
         answer = vmm_request_handle(conn, &request, &error);
     frame_reader_reset(&conn->reader);
     if (error)

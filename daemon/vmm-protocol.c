@@ -50,13 +50,14 @@ static gboolean parse_type(VmmRequest *request, const char *name, GError **error
  * @request: zeroed; to be freed with vmm_request_clear(), also after an error
  * @body: body of a frame, NUL-terminated at @size
  * @size: its size
+ * @max_words: as for json_strict_parse()
  * @error: PROTO_ERROR_BAD_JSON, which ends the connection; PROTO_ERROR_UNKNOWN_TYPE, which does not
  */
-gboolean vmm_request_parse(VmmRequest *request, const char *body, gsize size, GError **error)
+gboolean vmm_request_parse(VmmRequest *request, const char *body, gsize size, guint max_words, GError **error)
 {
     const char *type;
 
-    request->root = envelope_parse(body, size, &request->id, &type, error);
+    request->root = envelope_parse(body, size, max_words, &request->id, &type, error);
     return request->root && parse_type(request, type, error);
 }
 

@@ -9,6 +9,7 @@
 #define VMM_PROTOCOL_VERSION 1
 #define VMM_MAX_SET_RANGES   4096u
 #define VMM_MAX_FAILURES     64u
+#define VMM_HELLO_WORDS      64u /* most in a message before hello; hello has 29 */
 
 typedef enum {
     VMM_HELLO,
@@ -51,7 +52,7 @@ typedef struct {
     guint64 pages_failed;
 } VmmPoisoned;
 
-gboolean vmm_request_parse(VmmRequest *request, const char *body, gsize size, GError **error);
+gboolean vmm_request_parse(VmmRequest *request, const char *body, gsize size, guint max_words, GError **error);
 void vmm_request_clear(VmmRequest *request);
 gboolean vmm_parse_hello(const VmmRequest *request, VmmHello *ret_hello, GError **error);
 Layout *vmm_parse_layout(const VmmRequest *request, GError **error);

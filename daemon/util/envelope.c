@@ -15,15 +15,17 @@
  * envelope_parse() - parse a request as far as all requests are alike
  * @body: body of a frame, NUL-terminated at @size
  * @size: its size
+ * @max_words: as for json_strict_parse()
  * @ret_id: the request's id
  * @ret_type: its type, which belongs to the result
  * @error: PROTO_ERROR_BAD_JSON; must not be NULL
  *
  * Return: the object's node (json_node_unref()), or NULL.
  */
-JsonNode *envelope_parse(const char *body, gsize size, gint64 *ret_id, const char **ret_type, GError **error)
+JsonNode *envelope_parse(const char *body, gsize size, guint max_words, gint64 *ret_id,
+                         const char **ret_type, GError **error)
 {
-    g_autoptr(JsonNode) root = json_strict_parse(body, size, error);
+    g_autoptr(JsonNode) root = json_strict_parse(body, size, max_words, error);
     JsonObject *object = root ? json_node_get_object(root) : NULL;
 
     if (!object)

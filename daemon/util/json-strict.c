@@ -8,8 +8,10 @@
  * words of JSON (RFC 8259): it is fast, has no recursion, allocates nothing, and lets through only
  *
  *  - UTF-8, of which the first value is an object and after which there is nothing,
- *  - nesting of at most JSON_STRICT_MAX_DEPTH, and at most JSON_STRICT_MAX_WORDS words, which also
+ *  - nesting of at most JSON_STRICT_MAX_DEPTH, and at most as many words as the caller allows, which also
  *    bounds what the tree costs in memory (a megabyte of "[0,0,…" would cost sixty),
+ *  - at most JSON_STRICT_MAX_MEMBERS members in one object: json-glib keeps them in a hash table whose hash
+ *    is known to all, so names made to collide cost it a time that is square in their number,
  *  - strings without NUL, with whole surrogate pairs,
  *  - numbers and literals as the standard writes them, integers from -(2^63 - 1) to 2^63 - 1: what
  *    becomes of larger ones differs between versions of json-glib.
@@ -27,6 +29,8 @@ typedef struct {
     const char *end;
     guint depth;
     guint words;
+    guint max_words;
+    guint members[JSON_STRICT_MAX_DEPTH + 1]; /* seen so far, of each object that is open */
     gboolean closed; /* the outermost value has ended */
 } Scan;
 
@@ -160,11 +164,23 @@ static const char *scan_bracket(Scan *s)
 {
     char c = *s->p++;
 
-    if (c == '{' || c == '[')
-        return ++s->depth > JSON_STRICT_MAX_DEPTH ? "nested too deep" : NULL;
+    if (c == '{' || c == '[') {
+        if (++s->depth > JSON_STRICT_MAX_DEPTH)
+            return "nested too deep";
+        s->members[s->depth] = 0;
+        return NULL;
+    }
     if (s->depth == 0)
         return "a bracket too many";
     s->closed = --s->depth == 0;
+    return NULL;
+}
+
+/* Each member has one colon, and nothing else has one. */
+static const char *scan_separator(Scan *s)
+{
+    if (*s->p++ == ':' && ++s->members[s->depth] > JSON_STRICT_MAX_MEMBERS)
+        return "too many members in an object";
     return NULL;
 }
 
@@ -174,22 +190,20 @@ static const char *scan_word(Scan *s)
         return "something after the object";
     if (s->depth == 0 && *s->p != '{')
         return "not an object";
-    if (++s->words > JSON_STRICT_MAX_WORDS)
+    if (++s->words > s->max_words)
         return "too many values";
     if (strchr("{}[]", *s->p))
         return scan_bracket(s);
-    if (*s->p == ',' || *s->p == ':') {
-        s->p++;
-        return NULL;
-    }
+    if (*s->p == ',' || *s->p == ':')
+        return scan_separator(s);
     if (*s->p == '"')
         return scan_string(s);
     return *s->p == '-' || g_ascii_isdigit(*s->p) ? scan_number(s) : scan_literal(s);
 }
 
-static const char *scan_text(const char *text, gsize size)
+static const char *scan_text(const char *text, gsize size, guint max_words)
 {
-    Scan s = { .p = text, .end = text + size };
+    Scan s = { .p = text, .end = text + size, .max_words = max_words };
 
     if (!g_utf8_validate_len(text, size, NULL))
         return "not UTF-8";
@@ -206,15 +220,16 @@ static const char *scan_text(const char *text, gsize size)
  * json_strict_parse() - parse one JSON object from an untrusted peer
  * @text: the text, NUL-terminated at @size
  * @size: its size without the NUL
+ * @max_words: most words that it may have, at most JSON_STRICT_MAX_WORDS
  * @error: PROTO_ERROR_BAD_JSON
  *
  * Return: the object's node (json_node_unref()), or NULL.
  */
-JsonNode *json_strict_parse(const char *text, gsize size, GError **error)
+JsonNode *json_strict_parse(const char *text, gsize size, guint max_words, GError **error)
 {
     g_autoptr(JsonParser) parser = NULL;
     g_autoptr(GError) parse_error = NULL;
-    const char *fault = scan_text(text, size);
+    const char *fault = scan_text(text, size, max_words);
 
     if (fault) {
         g_set_error(error, PROTO_ERROR, PROTO_ERROR_BAD_JSON, "not one JSON object: %s", fault);

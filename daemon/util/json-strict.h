@@ -5,5 +5,6 @@
 
 #define JSON_STRICT_MAX_DEPTH 8u
 #define JSON_STRICT_MAX_WORDS 131072u
+#define JSON_STRICT_MAX_MEMBERS 32u /* of one object */
 
-JsonNode *json_strict_parse(const char *text, gsize size, GError **error);
+JsonNode *json_strict_parse(const char *text, gsize size, guint max_words, GError **error);

@@ -98,13 +98,13 @@ static gboolean one_message(const char *body, gsize size, Layout **layout)
     g_autofree char *answer = NULL;
     g_autoptr(JsonNode) node = NULL;
 
-    if (vmm_request_parse(&request, body, size, &error))
+    if (vmm_request_parse(&request, body, size, JSON_STRICT_MAX_WORDS, &error))
         parse_request(&request, layout, &error);
     if (!error)
         return TRUE;
     g_assert_true(error->domain == PROTO_ERROR);
     answer = vmm_answer_error(request.id, error);
-    node = json_strict_parse(answer, strlen(answer), NULL);
+    node = json_strict_parse(answer, strlen(answer), JSON_STRICT_MAX_WORDS, NULL);
     g_assert_nonnull(node);
     return !proto_error_is_fatal(proto_error_of(error));
 }

@@ -43,7 +43,7 @@ static const char *const bad[] = {
 
 static JsonNode *parse(const char *text, gsize size, GError **error)
 {
-    return json_strict_parse(text, size, error);
+    return json_strict_parse(text, size, JSON_STRICT_MAX_WORDS, error);
 }
 
 static void test_good(void)
@@ -109,6 +109,45 @@ static void test_huge(void)
     g_assert_error(b, PROTO_ERROR, PROTO_ERROR_BAD_JSON);
 }
 
+/* n members, one inside an object inside a list, with names that json-glib's hash does not tell apart. */
+static char *colliding(guint n)
+{
+    static const char *const parts[] = { "Ez", "FY", "G8" };
+    GString *text = g_string_new("{\"a\":{},\"b\":[{");
+
+    for (guint i = 0; i < n; i++) {
+        g_string_append(text, i ? ",\"" : "\"");
+        for (guint k = 0, rest = i; k < 10; k++, rest /= 3)
+            g_string_append(text, parts[rest % 3]);
+        g_string_append(text, "\":1");
+    }
+    return g_string_free(g_string_append(text, "}]}"), FALSE);
+}
+
+/* By itself, json-glib takes half a minute for 32,000 of these. */
+static void test_collisions(void)
+{
+    g_autofree char *most = colliding(JSON_STRICT_MAX_MEMBERS), *more = colliding(JSON_STRICT_MAX_MEMBERS + 1);
+    g_autofree char *attack = colliding(32000);
+    g_autoptr(JsonNode) node = parse(most, strlen(most), NULL);
+    gint64 start = g_get_monotonic_time();
+
+    g_assert_nonnull(node);
+    g_assert_null(parse(more, strlen(more), NULL));
+    g_assert_null(parse(attack, strlen(attack), NULL));
+    g_assert_cmpint(g_get_monotonic_time() - start, <, 2 * G_USEC_PER_SEC);
+}
+
+static void test_words(void)
+{
+    static const char text[] = "{\"a\":[1]}"; /* seven */
+
+    g_autoptr(JsonNode) node = json_strict_parse(text, strlen(text), 7, NULL);
+
+    g_assert_nonnull(node);
+    g_assert_null(json_strict_parse(text, strlen(text), 6, NULL));
+}
+
 static void test_members(void)
 {
     static const char text[] = "{\"int\":7,\"big\":9223372036854775807,\"real\":7.0,\"text\":\"abc\",\"yes\":true,"
@@ -160,6 +199,8 @@ int main(int argc, char **argv)
     g_test_add_func("/json/nul", test_nul);
     g_test_add_func("/json/prefixes", test_prefixes);
     g_test_add_func("/json/huge", test_huge);
+    g_test_add_func("/json/collisions", test_collisions);
+    g_test_add_func("/json/words", test_words);
     g_test_add_func("/json/members", test_members);
     g_test_add_func("/json/limits", test_limits);
     return g_test_run();

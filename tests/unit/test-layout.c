@@ -87,6 +87,26 @@ static void test_most_blocks(void)
     g_assert_true(layout_check_disjoint(layout, NULL));
 }
 
+/* All names have the same g_str_hash(). */
+static void test_colliding_names(void)
+{
+    static const char *const parts[] = { "Ez", "FY", "G8" };
+    gint64 start = g_get_monotonic_time();
+
+    for (guint round = 0; round < 20; round++) {
+        g_autoptr(Layout) again = layout_new();
+
+        for (guint i = 0; i < LAYOUT_MAX_BLOCKS; i++) {
+            g_autoptr(GString) name = g_string_new(NULL);
+
+            for (guint k = 0, rest = i; k < 100; k++, rest /= 3)
+                g_string_append(name, parts[rest % 3]);
+            g_assert_true(add(again, name->str, (guint64)i * PAGE, PAGE));
+        }
+    }
+    g_assert_cmpint(g_get_monotonic_time() - start, <, 3 * G_USEC_PER_SEC);
+}
+
 /* The second block against the first, which is pages 10 to 19. */
 static const struct {
     guint64 first, pages;
@@ -203,6 +223,7 @@ int main(int argc, char **argv)
     g_test_add_func("/layout/blocks", test_blocks);
     g_test_add_func("/layout/names", test_names);
     g_test_add_func("/layout/most-blocks", test_most_blocks);
+    g_test_add_func("/layout/colliding-names", test_colliding_names);
     g_test_add_func("/layout/disjoint", test_disjoint);
     g_test_add_func("/ranges/lists", test_ranges);
     g_test_add_func("/ranges/large-pages", test_large_pages);

@@ -31,7 +31,7 @@ static int parse(const char *text)
 
     g_assert_true(layout_add(layout, "ram", &ram, NULL));
     g_assert_true(layout_add(layout, "huge", &huge, NULL));
-    if (!vmm_request_parse(&request, text, strlen(text), &error))
+    if (!vmm_request_parse(&request, text, strlen(text), JSON_STRICT_MAX_WORDS, &error))
         return 1 + error->code;
     switch (request.type) {
     case VMM_HELLO:
@@ -230,7 +230,7 @@ static void test_small_set_range(void)
 static JsonObject *object_of(const char *text)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(JsonNode) node = json_strict_parse(text, strlen(text), &error);
+    g_autoptr(JsonNode) node = json_strict_parse(text, strlen(text), JSON_STRICT_MAX_WORDS, &error);
 
     g_assert_no_error(error);
     return json_node_dup_object(node);
