@@ -30,12 +30,13 @@
 #include "control-server.h"
 #include "inventory.h"
 #include "poison-job.h"
+#include "util/closer.h"
 #include "util/listener.h"
 #include "util/log.h"
 #include "vmm-server.h"
 
 #define DRAIN_MS    5000u
-#define WANTED_FDS  16384u
+#define WANTED_FDS  131072u /* a hostile VMM can make each connection hold 254 for a while */
 
 typedef struct {
     const char *config_file; /* as given, or NULL */
@@ -45,6 +46,7 @@ typedef struct {
     GMainLoop *loop;
     Inventory *inventory;
     PoisonPool *pool;
+    Closer *closer;
     Listener *vmm_listener;
     Listener *control_listener;
     VmmServer *vmm_server;
@@ -113,10 +115,12 @@ static gboolean start(Daemon *d, GError **error)
         return FALSE;
     log_set_level(d->config->log_level);
     d->pool = poison_pool_new(d->config->max_connections, error);
-    if (!d->pool || !open_listeners(d, error))
+    d->closer = d->pool ? closer_new(1, error) : NULL; /* the server asks for more */
+    if (!d->closer || !open_listeners(d, error))
         return FALSE;
     d->inventory = inventory_new();
-    d->vmm_server = vmm_server_new(d->vmm_listener, d->config, d->inventory, d->pool);
+    d->vmm_server = vmm_server_new(d->vmm_listener, d->config, d->inventory, d->pool,
+                                   d->closer);
     view = (ControlView){ .inventory = d->inventory,
                           .vmm_server = d->vmm_server,
                           .vmm_socket = d->vmm_listener->path,
@@ -215,6 +219,7 @@ static gboolean stop(Daemon *d)
         return FALSE;
     g_clear_pointer(&d->vmm_server, vmm_server_free);
     g_clear_pointer(&d->pool, poison_pool_free);
+    g_clear_pointer(&d->closer, closer_free);
     g_clear_pointer(&d->inventory, inventory_free);
     g_clear_pointer(&d->config, config_free);
     g_clear_pointer(&d->loop, g_main_loop_unref);

@@ -111,6 +111,8 @@ static void job_run(gpointer data, gpointer user_data)
     PoisonJob *job = data;
 
     job_carry_out(job);
+    close(job->memfd); /* perhaps something else, which may block (closer.c) */
+    job->memfd = -1;
     job_answer(job);
     finish_in_main_thread(job);
 }

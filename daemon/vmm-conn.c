@@ -7,8 +7,9 @@
  * has read the one before, and a peer whose socket is full has broken the protocol and is
  * disconnected. A frame in the making is all that a connection can make us hold.
  *
- * While a worker carries out a poison request, the connection is "busy" and has no event source: not
- * even its hang-up is looked at until the worker is done.
+ * While a worker carries out a poison request, or closes descriptors, the connection is "busy" and has no event
+ * source: not even its hang-up is looked at until the worker is done. Whatever the VMM sent is closed by a
+ * worker (closer.c), and an answer that promises it (poison-end) is sent after that.
  */
 #include "vmm-conn.h"
 
@@ -22,6 +23,10 @@
 #include "util/proto-error.h"
 
 #define HELLO_DEADLINE_MS 10000u
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 
 static gboolean on_readable(gint fd, GIOCondition condition, gpointer user_data);
 
@@ -67,6 +72,26 @@ static gboolean on_hello_deadline(gpointer user_data)
 }
 
 /**
+ * vmm_conn_accept_fds() - may descriptors be sent on a socket?
+ * @fd: a Unix socket; connections that a listening one accepts are like it
+ * @accept: with FALSE, the kernel (6.16 or newer) refuses them to the sender, so that none get here
+ */
+void vmm_conn_accept_fds(int fd, gboolean accept)
+{
+    int value = accept;
+
+    setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &value, sizeof(value));
+}
+
+/* Out-of-band bytes come in line: others the kernel drops in recvmsg(), with the descriptors they carry. */
+static void take_oob_in_line(int fd)
+{
+    int on = 1;
+
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
+}
+
+/**
  * vmm_conn_new() - begin to serve a connection
  * @server: the server
  * @fd: the connected socket, non-blocking; owned by the connection
@@ -84,6 +109,8 @@ VmmConn *vmm_conn_new(VmmServer *server, int fd, Peer *peer)
     conn->peer = *peer;
     *peer = PEER_NULL;
     conn->bucket = LOG_BUCKET(20, 60);
+    take_oob_in_line(fd);
+    conn->discard = g_array_new(FALSE, FALSE, sizeof(int));
     frame_reader_init(&conn->reader);
     conn->readable = g_unix_fd_add(fd, G_IO_IN, on_readable, conn);
     conn->deadline = g_timeout_add(HELLO_DEADLINE_MS, on_hello_deadline, conn);
@@ -91,40 +118,63 @@ VmmConn *vmm_conn_new(VmmServer *server, int fd, Peer *peer)
     return conn;
 }
 
-/**
- * vmm_conn_free() - free a connection that is out of the server's list
- * @conn: the connection; no worker has it
- */
-void vmm_conn_free(VmmConn *conn)
+static void conn_free(VmmConn *conn)
 {
-    clear_source(&conn->readable);
-    clear_source(&conn->deadline);
-    if (conn->guest)
-        inventory_remove(conn->server->inventory, conn->guest);
+    g_ptr_array_remove_fast(conn->server->conns, conn);
     guest_free(conn->guest);
     peer_deinit(&conn->peer);
     frame_reader_deinit(&conn->reader);
-    if (conn->uffd >= 0)
-        close(conn->uffd);
-    close(conn->fd);
+    g_array_unref(conn->discard);
+    g_free(conn->answer);
     g_free(conn);
+}
+
+static void on_all_closed(gpointer user_data)
+{
+    conn_free(user_data);
+}
+
+/* Lets the closer close what is to be discarded; the connection is busy until then. */
+static void close_discarded(VmmConn *conn, CloserDone done)
+{
+    GArray *fds = conn->discard;
+
+    conn->discard = g_array_new(FALSE, FALSE, sizeof(int));
+    conn->busy = TRUE;
+    closer_close(conn->server->closer, fds, done, conn);
+}
+
+/* Closes and frees a doomed connection that no worker has. */
+static void dispose(VmmConn *conn)
+{
+    frame_reader_move_fds(&conn->reader, conn->discard);
+    if (conn->uffd >= 0)
+        g_array_append_val(conn->discard, conn->uffd);
+    if (!closer_close_if_harmless(conn->fd))
+        g_array_append_val(conn->discard, conn->fd);
+    conn->fd = conn->uffd = -1;
+    if (conn->discard->len > 0)
+        close_discarded(conn, on_all_closed);
+    else
+        conn_free(conn);
 }
 
 /**
  * vmm_conn_close() - end a connection
- * @conn: the connection; gone after this, or doomed if a worker has it
+ * @conn: the connection; gone after this, or doomed
  */
 void vmm_conn_close(VmmConn *conn)
 {
-    if (conn->busy) {
-        conn->doomed = TRUE;
-        shutdown(conn->fd, SHUT_RDWR);
-        if (conn->guest)
-            inventory_remove(conn->server->inventory, conn->guest);
+    if (conn->doomed)
         return;
-    }
-    g_ptr_array_remove_fast(conn->server->conns, conn);
-    vmm_conn_free(conn);
+    conn->doomed = TRUE;
+    clear_source(&conn->readable);
+    clear_source(&conn->deadline);
+    shutdown(conn->fd, SHUT_RDWR);
+    if (conn->guest)
+        inventory_remove(conn->server->inventory, conn->guest);
+    if (!conn->busy)
+        dispose(conn);
 }
 
 /**
@@ -178,6 +228,31 @@ static gboolean refuse_frame(VmmConn *conn, ProtoError code, const char *message
     return refuse(conn, 0, error);
 }
 
+static void resume(VmmConn *conn)
+{
+    conn->readable = g_unix_fd_add(conn->fd, G_IO_IN, on_readable, conn);
+}
+
+static void on_discarded(gpointer user_data)
+{
+    VmmConn *conn = user_data;
+    g_autofree char *answer = g_steal_pointer(&conn->answer);
+
+    conn->busy = FALSE;
+    if (conn->doomed)
+        dispose(conn);
+    else if (vmm_conn_send(conn, answer))
+        resume(conn);
+}
+
+/* The callback of the event source that is running ends the source. */
+static void answer_when_closed(VmmConn *conn, char *answer)
+{
+    conn->answer = answer;
+    conn->readable = 0;
+    close_discarded(conn, on_discarded);
+}
+
 /* A whole message is in the reader. FALSE if the connection is gone, or busy. */
 static gboolean serve_message(VmmConn *conn)
 {
@@ -192,11 +267,20 @@ static gboolean serve_message(VmmConn *conn)
         conn->guest->requests++;
     if (vmm_request_parse(&request, conn->reader.body, conn->reader.size, max_words, &error))
         answer = vmm_request_handle(conn, &request, &error);
-    frame_reader_reset(&conn->reader);
-    if (error)
-        return refuse(conn, request.id, error);
     if (conn->guest)
         clear_source(&conn->deadline);
+    frame_reader_move_fds(&conn->reader, conn->discard);
+    frame_reader_reset(&conn->reader);
+    if (error && (conn->discard->len == 0 || proto_error_is_fatal(proto_error_of(error))))
+        return refuse(conn, request.id, error);
+    if (error) {
+        note_refusal(conn, error);
+        answer = vmm_answer_error(request.id, error);
+    }
+    if (conn->discard->len > 0) {
+        answer_when_closed(conn, g_steal_pointer(&answer));
+        return FALSE;
+    }
     return answer && vmm_conn_send(conn, answer);
 }
 
@@ -252,9 +336,10 @@ void vmm_conn_job_done(PoisonJob *job, gpointer user_data)
     else
         count_result(conn, job);
     poison_job_free(job);
-    if (conn->doomed || !answered) {
+    if (conn->doomed)
+        dispose(conn);
+    else if (!answered)
         vmm_conn_close(conn);
-        return;
-    }
-    conn->readable = g_unix_fd_add(conn->fd, G_IO_IN, on_readable, conn);
+    else
+        resume(conn);
 }

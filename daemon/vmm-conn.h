@@ -2,6 +2,7 @@
 #pragma once
 
 #include "guest.h"
+#include "util/closer.h"
 #include "util/frame.h"
 #include "util/log.h"
 #include "vmm-protocol.h"
@@ -12,10 +13,11 @@
  *
  *   guest == NULL   before hello. A deadline runs. Only hello is understood.
  *   guest != NULL   after hello. The guest is in the inventory. No timer.
- *   busy            a worker has a poison request of it. Not read from, so that requests stay in
- *                   order; socket and uffd must stay open.
- *   busy + doomed   to be closed, but a worker still has it: shut down, out of the inventory, freed
- *                   by vmm_conn_job_done().
+ *   busy            a worker has a poison request of it, or closes descriptors that it sent. Not read from,
+ *                   so that requests stay in order; socket and uffd must stay open.
+ *   doomed          shut down, out of the inventory. When no worker has a request of it any more, one closes
+ *                   its descriptors, and then it is freed. Until then it counts as a connection: a process
+ *                   can make as many workers hang as it may have connections.
  */
 typedef struct {
     VmmServer *server;
@@ -26,6 +28,8 @@ typedef struct {
     int uffd; /* between poison-begin and poison-end, else -1 */
     gboolean busy;
     gboolean doomed;
+    GArray *discard; /* int: descriptors for a worker to close */
+    char *answer;    /* to be sent when they are, or NULL */
     guint readable; /* source id, or 0 */
     guint deadline; /* source id, or 0 */
     guint64 session_pages;
@@ -37,6 +41,8 @@ struct VmmServer {
     Listener *listener;
     Inventory *inventory;
     PoisonPool *pool;
+    Closer *closer;
+    guint turned_away; /* connections that the closer has, and no VmmConn */
     Policy policy;
     guint max_connections;
     guint max_per_process;
@@ -49,7 +55,7 @@ struct VmmServer {
 
 /* vmm-conn.c */
 VmmConn *vmm_conn_new(VmmServer *server, int fd, Peer *peer);
-void vmm_conn_free(VmmConn *conn);
+void vmm_conn_accept_fds(int fd, gboolean accept);
 void vmm_conn_close(VmmConn *conn);
 gboolean vmm_conn_send(VmmConn *conn, const char *body);
 void vmm_conn_job_done(PoisonJob *job, gpointer user_data);

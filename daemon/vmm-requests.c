@@ -5,12 +5,10 @@
  * A handler returns the answer, or NULL with an error, or NULL without one: then a worker has the
  * request and answers it. Before the handler runs, what the table says about the request is
  * checked: whether it may come before hello, and whether a descriptor comes with it. A descriptor
- * that no handler takes is closed with the message (frame_reader_reset()).
+ * that no handler takes, or that it puts into conn->discard, is closed by a worker before the answer is sent.
  *
  * A handler checks everything before it changes anything.
  */
-#include <unistd.h>
-
 #include "util/fd-check.h"
 #include "util/proto-error.h"
 #include "vmm-conn.h"
@@ -66,6 +64,7 @@ static char *handle_hello(VmmConn *conn, const VmmRequest *request, GError **err
     close_replaced(conn, guest);
     conn->guest = g_steal_pointer(&guest);
     inventory_add(conn->server->inventory, conn->guest);
+    vmm_conn_accept_fds(conn->fd, TRUE);
     vmm_conn_log(conn, G_LOG_LEVEL_INFO, "connected: %s %s, uuid '%s'", hello.vmm, hello.vmm_version,
                  hello.uuid);
     return vmm_answer_hello(request->id, conn->server->can_poison, conn->server->policy.max_pages_per_guest);
@@ -159,7 +158,7 @@ static char *handle_end(VmmConn *conn, const VmmRequest *request, GError **error
 {
     if (conn->uffd < 0)
         return fail(error, PROTO_ERROR_BAD_STATE, "poison-end: without poison-begin");
-    close(conn->uffd);
+    g_array_append_val(conn->discard, conn->uffd);
     conn->uffd = -1;
     update_state(conn);
     vmm_conn_log(conn, G_LOG_LEVEL_INFO, "poisoned %" G_GUINT64_FORMAT " pages, %" G_GUINT64_FORMAT " failed",

@@ -6,6 +6,10 @@
  * holds included. One too many is told so and closed. A process whose id cannot be seen from here
  * cannot be a guest.
  *
+ * Nobody may send a descriptor before hello, where the kernel can see to that. Where it cannot, one that is
+ * turned away may have left some in its socket, whose end then takes a thread (closer.c) and perhaps long.
+ * With too many of those nobody is accepted for a while.
+ *
  * A connection can need four descriptors (socket, pidfd, userfaultfd, memfd), so there are never more
  * connections than the process may have descriptors for. Should the whole system run out of them, accept()
  * fails while the listener stays readable; it then rests for a second instead of spinning. That is the only
@@ -24,6 +28,7 @@
 #include "util/uffd.h"
 #include "vmm-conn.h"
 
+#define MAX_TURNED_AWAY     64u
 #define REST_MS             1000u
 #define FDS_OF_AGENT        48u /* its own, and those of the control socket */
 #define FDS_OF_A_CONNECTION 4u
@@ -41,13 +46,32 @@ static guint connections_of(const VmmServer *server, const Peer *peer)
     return n;
 }
 
+static void on_turned_away(gpointer user_data)
+{
+    VmmServer *server = user_data;
+
+    server->turned_away--;
+}
+
+static void hang_up(VmmServer *server, int fd)
+{
+    GArray *fds;
+
+    if (closer_close_if_harmless(fd))
+        return;
+    fds = g_array_new(FALSE, FALSE, sizeof(int));
+    g_array_append_val(fds, fd);
+    server->turned_away++;
+    closer_close(server->closer, fds, on_turned_away, server);
+}
+
 static void turn_away(VmmServer *server, int fd, const Peer *peer, const char *reason)
 {
     g_autoptr(GError) error = g_error_new_literal(PROTO_ERROR, PROTO_ERROR_INTERNAL, reason);
     g_autofree char *body = vmm_answer_error(0, error);
 
     frame_send(fd, body, strlen(body), 0);
-    close(fd);
+    hang_up(server, fd);
     log_guest(&server->bucket, G_LOG_LEVEL_WARNING, "(new)", peer->pid, "turned away: %s", reason);
 }
 
@@ -80,7 +104,7 @@ static gboolean on_rested(gpointer user_data)
 static gboolean on_acceptable(gint fd, GIOCondition condition, gpointer user_data)
 {
     VmmServer *server = user_data;
-    int conn = listener_accept(server->listener);
+    int conn = server->turned_away < MAX_TURNED_AWAY ? listener_accept(server->listener) : -EBUSY;
 
     if (conn >= 0) {
         take_connection(server, conn);
@@ -114,18 +138,22 @@ static guint affordable(guint wanted)
  * @config: limits and policy; copied
  * @inventory: where to enter guests; must outlive the server
  * @pool: workers; must outlive the server
+ * @closer: for descriptors of VMMs; must outlive the server
  */
-VmmServer *vmm_server_new(Listener *listener, const Config *config, Inventory *inventory, PoisonPool *pool)
+VmmServer *vmm_server_new(Listener *listener, const Config *config, Inventory *inventory, PoisonPool *pool,
+                          Closer *closer)
 {
     VmmServer *server = g_new0(VmmServer, 1);
 
     server->listener = listener;
     server->inventory = inventory;
     server->pool = pool;
+    server->closer = closer;
     server->can_poison = uffd_kernel_can_poison();
     server->conns = g_ptr_array_new();
     server->bucket = LOG_BUCKET(20, 60);
     vmm_server_set_config(server, config);
+    vmm_conn_accept_fds(listener->fd, FALSE);
     server->acceptable = g_unix_fd_add(listener->fd, G_IO_IN, on_acceptable, server);
     return server;
 }
@@ -140,6 +168,7 @@ void vmm_server_set_config(VmmServer *server, const Config *config)
     server->policy = config->policy;
     server->max_connections = affordable(config->max_connections);
     server->max_per_process = config->max_connections_per_process;
+    closer_set_max(server->closer, config->max_connections + MAX_TURNED_AWAY);
 }
 
 /**
@@ -177,7 +206,7 @@ void vmm_server_free(VmmServer *server)
  */
 guint vmm_server_connections(const VmmServer *server)
 {
-    return server->conns->len;
+    return server->conns->len + server->turned_away;
 }
 
 /**

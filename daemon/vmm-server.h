@@ -6,11 +6,13 @@
 #include "config.h"
 #include "inventory.h"
 #include "poison-job.h"
+#include "util/closer.h"
 #include "util/listener.h"
 
 typedef struct VmmServer VmmServer;
 
-VmmServer *vmm_server_new(Listener *listener, const Config *config, Inventory *inventory, PoisonPool *pool);
+VmmServer *vmm_server_new(Listener *listener, const Config *config, Inventory *inventory, PoisonPool *pool,
+                          Closer *closer);
 void vmm_server_free(VmmServer *server);
 void vmm_server_set_config(VmmServer *server, const Config *config);
 void vmm_server_stop(VmmServer *server);

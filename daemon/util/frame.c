@@ -9,9 +9,10 @@
  * in a row. Two calls of recvmsg() per message are the price.
  *
  * The reader trusts nothing. It allocates as bytes arrive, not as the header promises, so that a
- * peer has to send a megabyte to make the agent hold one. It has room for two descriptors in its
- * control buffer: one is asked for, a second is enough to know that there are too many, and the
- * kernel closes what does not fit. Every descriptor that is not handed on is closed here.
+ * peer has to send a megabyte to make the agent hold one. It has room in its control
+ * buffer for all the descriptors that the kernel lets one send (253): what does not fit, the kernel closes
+ * inside recvmsg(), and a close() can block (closer.c). For the same reason the caller can have all of them
+ * before the reader closes what nobody took.
  *
  * A reader holds one message at a time: read until FRAME_E_MESSAGE, use body and size, take the
  * descriptor if it is wanted, reset.
@@ -24,6 +25,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define MAX_FDS 253u /* in one message; the kernel's SCM_MAX_FD */
 #define FIRST_ALLOCATION 4096u /* kept from message to message */
 
 /**
@@ -41,13 +43,16 @@ void frame_reader_init(FrameReader *reader)
  */
 void frame_reader_deinit(FrameReader *reader)
 {
-    if (reader->fd >= 0)
-        close(reader->fd);
+    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
+
+    frame_reader_move_fds(reader, fds);
+    for (guint i = 0; i < fds->len; i++)
+        close(g_array_index(fds, int, i));
     g_free(reader->body);
     frame_reader_init(reader);
 }
 
-static void keep_or_close(FrameReader *reader, int fd)
+static void keep_fd(FrameReader *reader, int fd)
 {
     reader->n_fds++;
     if (reader->n_fds == 1 && reader->got == 0) {
@@ -55,7 +60,9 @@ static void keep_or_close(FrameReader *reader, int fd)
         return;
     }
     reader->late_fd = TRUE;
-    close(fd);
+    if (!reader->unwanted)
+        reader->unwanted = g_array_new(FALSE, FALSE, sizeof(int));
+    g_array_append_val(reader->unwanted, fd);
 }
 
 /* Collects the descriptors of one recvmsg(), made while reader->got still was the position before. */
@@ -70,7 +77,7 @@ static void collect_fds(FrameReader *reader, struct msghdr *msg)
             int fd;
 
             memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-            keep_or_close(reader, fd);
+            keep_fd(reader, fd);
         }
     }
     if (msg->msg_flags & MSG_CTRUNC)
@@ -80,7 +87,7 @@ static void collect_fds(FrameReader *reader, struct msghdr *msg)
 static ssize_t receive(FrameReader *reader, int sock, void *buffer, gsize size)
 {
     union {
-        char space[CMSG_SPACE(2 * sizeof(int))];
+        char space[CMSG_SPACE(MAX_FDS * sizeof(int))];
         struct cmsghdr align;
     } control;
     struct iovec iov = { .iov_base = buffer, .iov_len = size };
@@ -181,10 +188,25 @@ int frame_reader_take_fd(FrameReader *reader)
 }
 
 /**
+ * frame_reader_move_fds() - take over all descriptors that are still here
+ * @reader: the reader
+ * @to: int; they are appended, and then the caller's
+ */
+void frame_reader_move_fds(FrameReader *reader, GArray *to)
+{
+    if (reader->fd >= 0)
+        g_array_append_val(to, reader->fd);
+    reader->fd = -1;
+    if (reader->unwanted)
+        g_array_append_vals(to, reader->unwanted->data, reader->unwanted->len);
+    g_clear_pointer(&reader->unwanted, g_array_unref);
+}
+
+/**
  * frame_reader_reset() - forget the message, so that the next can be read
  * @reader: the reader
  *
- * Closes the descriptor if nobody took it, and gives a large buffer back.
+ * Closes descriptors that nobody took, and gives a large buffer back.
  */
 void frame_reader_reset(FrameReader *reader)
 {

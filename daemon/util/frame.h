@@ -23,14 +23,16 @@ typedef struct {
     gsize allocated; /* of the body, without the final NUL */
     char *body;
     int fd;           /* that came with the first byte, or -1; owned */
-    gboolean late_fd; /* a descriptor came with a later byte, and was closed */
+    gboolean late_fd; /* a descriptor came with a later byte */
     guint n_fds;
+    GArray *unwanted; /* int: all but the first, or NULL; owned */
 } FrameReader;
 
 void frame_reader_init(FrameReader *reader);
 void frame_reader_deinit(FrameReader *reader);
 int frame_reader_read(FrameReader *reader, int sock);
 int frame_reader_take_fd(FrameReader *reader);
+void frame_reader_move_fds(FrameReader *reader, GArray *to);
 void frame_reader_reset(FrameReader *reader);
 
 ssize_t frame_send(int sock, const char *body, gsize size, gsize skip);

@@ -17,6 +17,7 @@
 #include "test-vmm.h"
 
 #define ALL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define LAYOUT "{\"type\":\"layout\",\"id\":1,\"blocks\":[]}"
 #define HELLO "{\"type\":\"hello\",\"id\":1,\"version\":1,\"vmm\":\"v\",\"vmm_version\":\"1\"}"
 
 static void honest_vmm(gpointer data)
@@ -178,10 +179,12 @@ static void test_two_descriptors(void)
 
     for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
         fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    vmm_send(vmm, HELLO, fds, 2);
+    vmm_hello(vmm, "", "");
+    vmm_send(vmm, LAYOUT, fds, 2);
     expect_next_error(vmm, 0, "too-many-fds");
     vmm_expect_eof(vmm);
-    vmm_send(many, HELLO, fds, G_N_ELEMENTS(fds));
+    vmm_hello(many, "", "");
+    vmm_send(many, LAYOUT, fds, G_N_ELEMENTS(fds));
     expect_next_error(many, 0, "too-many-fds");
     vmm_expect_eof(many);
     for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
@@ -194,13 +197,14 @@ static void test_late_descriptor(void)
 {
     g_autoptr(TestAgent) agent = test_agent_start(NULL);
     g_autoptr(Vmm) vmm = vmm_connect(agent->vmm);
-    guint32 le = GUINT32_TO_LE((guint32)strlen(HELLO));
+    guint32 le = GUINT32_TO_LE((guint32)strlen(LAYOUT));
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-    vmm_send_bytes(vmm, &le, sizeof(le), NULL, 0);
-    vmm_send_bytes(vmm, HELLO, strlen(HELLO), &fd, 1);
-    expect_next_error(vmm, 1, "unexpected-fd");
     vmm_hello(vmm, "", "");
+    vmm_send_bytes(vmm, &le, sizeof(le), NULL, 0);
+    vmm_send_bytes(vmm, LAYOUT, strlen(LAYOUT), &fd, 1);
+    expect_next_error(vmm, 1, "unexpected-fd");
+    vmm_call_ok(vmm, -1, "layout", "\"blocks\":[]");
     close(fd);
     expect_others_served(agent);
 }
