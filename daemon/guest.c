@@ -60,6 +60,7 @@ void guest_free(Guest *guest)
     g_free(guest->vmm);
     g_free(guest->vmm_version);
     g_free(guest->last_error);
+    account_close(guest->account);
     peer_deinit(&guest->peer);
     layout_free(guest->layout);
     g_array_unref(guest->set);
@@ -114,6 +115,7 @@ void guest_set_layout(Guest *guest, Layout *layout)
  */
 int guest_tell_set(Guest *guest, gboolean replace, GArray *ranges)
 {
+    guint64 pages;
     int r;
 
     if (replace) {
@@ -122,8 +124,20 @@ int guest_tell_set(Guest *guest, gboolean replace, GArray *ranges)
     }
     r = poison_set_add(guest->set, ranges);
     guest->set_pages = poison_set_pages(guest->set, guest->layout);
-    guest->held_pages = replace ? guest->set_pages : MAX(guest->held_pages, guest->set_pages);
+    pages = poison_set_bytes(guest->set) / layout_base_page();
+    guest->held_pages = replace ? pages : MAX(guest->held_pages, pages);
     return r;
+}
+
+/**
+ * guest_held_pages() - base pages that count against the limit of policy
+ * @guest: the guest
+ *
+ * What the VMM tells can make it more than what its process was given, never less.
+ */
+guint64 guest_held_pages(const Guest *guest)
+{
+    return MAX(guest->held_pages, account_pages(guest->account));
 }
 
 /**

@@ -4,6 +4,7 @@
 #include <glib.h>
 
 #include "layout.h"
+#include "ledger.h"
 #include "poison-set.h"
 #include "util/peer.h"
 
@@ -27,8 +28,9 @@ typedef struct {
     GuestState state;
     Layout *layout; /* or NULL */
     PoisonSet *set;
-    guint64 set_pages;  /* pages in the set */
-    guint64 held_pages; /* set_pages, and what was poisoned here since the VMM last told its set */
+    guint64 set_pages;  /* pages in the set, of their block's size */
+    guint64 held_pages; /* base pages in the set, and poisoned here since the VMM last told its set */
+    Account *account;   /* of its process, or NULL */
 
     gint64 since_us; /* wall clock, when it said hello */
     guint64 pages_poisoned;
@@ -44,6 +46,7 @@ char *guest_label(const Guest *guest);
 const char *guest_state_name(GuestState state);
 void guest_set_layout(Guest *guest, Layout *layout);
 int guest_tell_set(Guest *guest, gboolean replace, GArray *ranges);
+guint64 guest_held_pages(const Guest *guest);
 void guest_count_refusal(Guest *guest, const GError *error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Guest, guest_free)

@@ -12,6 +12,7 @@
 #include "layout.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "util/proto-error.h"
 
@@ -160,15 +161,31 @@ static gboolean G_GNUC_PRINTF(3, 4) refuse(GError **error, const RamBlock *block
     return FALSE;
 }
 
+/**
+ * layout_base_page() - the host's page size, which is that of all memory but hugetlb
+ */
+guint64 layout_base_page(void)
+{
+    return (guint64)sysconf(_SC_PAGESIZE);
+}
+
+static gboolean is_page_size(const RamBlock *block)
+{
+    if (block->kind != MEMORY_HUGETLB)
+        return block->page_size == layout_base_page();
+    return block->page_size >= LAYOUT_MIN_HUGE && block->page_size <= LAYOUT_MAX_HUGE &&
+           (block->page_size & (block->page_size - 1)) == 0;
+}
+
 static gboolean check_block(const RamBlock *block, GError **error)
 {
     guint64 mask = block->page_size - 1;
 
     if (strlen(block->name) < 1 || strlen(block->name) > LAYOUT_MAX_NAME)
         return refuse(error, block, "its name is not of 1 to %u bytes", LAYOUT_MAX_NAME);
-    if (block->page_size < LAYOUT_MIN_PAGE || (block->page_size & mask) != 0)
-        return refuse(error, block, "page_size %" G_GUINT64_FORMAT " is not a power of two from %u",
-                      block->page_size, LAYOUT_MIN_PAGE);
+    if (!is_page_size(block))
+        return refuse(error, block, "page_size %" G_GUINT64_FORMAT " is not that of memory of kind %s",
+                      block->page_size, memory_kind_name(block->kind));
     if (block->size == 0 || (block->size & mask) != 0)
         return refuse(error, block, "size 0x%" G_GINT64_MODIFIER "x is not a multiple of page_size",
                       block->size);

@@ -6,6 +6,8 @@
 #define LAYOUT_MAX_BLOCKS 4096u
 #define LAYOUT_MAX_NAME   255u
 #define LAYOUT_MIN_PAGE   4096u
+#define LAYOUT_MIN_HUGE   (2u << 20)
+#define LAYOUT_MAX_HUGE   (1u << 30)
 
 typedef enum {
     MEMORY_ANONYMOUS,
@@ -39,6 +41,7 @@ gboolean layout_check_disjoint(const Layout *layout, GError **error);
 void ram_block_copy(RamBlock *to, const RamBlock *from);
 void ram_block_clear(RamBlock *block);
 
+guint64 layout_base_page(void);
 const char *memory_kind_name(MemoryKind kind);
 gboolean memory_kind_from_name(const char *name, MemoryKind *ret_kind);
 

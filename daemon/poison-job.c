@@ -68,12 +68,13 @@ static Range *read_ranges(const PoisonJob *job, GError **error)
 static void job_carry_out(PoisonJob *job)
 {
     g_autofree Range *ranges = read_ranges(job, &job->error);
-    guint64 pages;
+    guint64 pages, tables;
 
-    if (!ranges || !ranges_check(ranges, job->count, &job->block, &pages, &job->error) ||
-        !policy_check_pages(&job->policy, job->held, pages, &job->error))
+    if (!ranges || !ranges_check(ranges, job->count, &job->block, &pages, &tables, &job->error) ||
+        !account_reserve(job->account, &job->policy, job->held, pages, tables, &job->error))
         return;
     poison_ranges(job->uffd, &job->block, ranges, job->count, &job->result);
+    account_give_back(job->account, pages - job->result.bytes_done / layout_base_page());
 }
 
 static void job_answer(PoisonJob *job)

@@ -4,6 +4,7 @@
 #include <glib.h>
 
 #include "layout.h"
+#include "ledger.h"
 #include "policy.h"
 #include "vmm-protocol.h"
 
@@ -18,6 +19,7 @@ struct PoisonJob {
     gint64 id;    /* of the request */
     guint count;  /* of records in the memfd */
     guint64 held; /* pages that the guest has already */
+    Account *account; /* of the VMM's process; not owned */
     Policy policy;
     RamBlock block; /* a copy; owned */
     PoisonJobDone done;

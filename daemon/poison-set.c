@@ -195,6 +195,19 @@ PoisonSet *poison_set_move(const PoisonSet *set, const Layout *from, const Layou
 }
 
 /**
+ * poison_set_bytes() - bytes in all ranges together
+ * @set: the set
+ */
+guint64 poison_set_bytes(const PoisonSet *set)
+{
+    guint64 bytes = 0;
+
+    for (guint i = 0; i < set->len; i++)
+        bytes += poison_set_range(set, i)->length;
+    return bytes;
+}
+
+/**
  * poison_set_pages() - number of poisoned pages, each of its block's page size
  * @set: the set
  * @layout: the layout that it refers to

@@ -29,6 +29,7 @@ typedef GArray PoisonSet;
 PoisonSet *poison_set_new(void);
 int poison_set_add(PoisonSet *set, GArray *ranges);
 PoisonSet *poison_set_move(const PoisonSet *set, const Layout *from, const Layout *to);
+guint64 poison_set_bytes(const PoisonSet *set);
 guint64 poison_set_pages(const PoisonSet *set, const Layout *layout);
 const PoisonRange *poison_set_range(const PoisonSet *set, guint index);
 

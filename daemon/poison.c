@@ -108,6 +108,7 @@ void poison_ranges(int uffd, const RamBlock *block, const Range *ranges, guint n
         if (r != 0)
             note_failure(ret_result, i, r, done);
     }
+    ret_result->bytes_done = bytes_done;
     ret_result->pages_done = bytes_done / block->page_size;
     ret_result->pages_failed = (bytes - bytes_done) / block->page_size;
 }

@@ -55,18 +55,40 @@ gboolean range_check_one(const Range *range, guint index, const RamBlock *block,
     return TRUE;
 }
 
+/* How many regions of 2^shift bytes does a range touch that the one before it did not? */
+static guint64 new_regions(guint64 before, guint64 start, guint64 length, guint shift)
+{
+    guint64 first = start >> shift, last = (start + length - 1) >> shift;
+
+    return last - first + (first != before >> shift);
+}
+
+/* Most page tables that poisoning a range can need; huge pages are in the tables of larger ones. */
+static guint64 tables_of(const Range *range, const Range *before, const RamBlock *block)
+{
+    static const guint shifts[] = { 39, 30, 21 };
+    guint n = block->kind == MEMORY_HUGETLB ? 2 : 3;
+    guint64 last = before ? block->address + before->offset + before->length - 1 : G_MAXUINT64, tables = 0;
+
+    for (guint i = 0; i < n; i++)
+        tables += new_regions(last, block->address + range->offset, range->length, shifts[i]);
+    return tables;
+}
+
 /**
  * ranges_check() - all rules for the list of a poison request
  * @ranges: any values
  * @n: how many
  * @block: the block of the request
- * @ret_pages: pages of the block in all ranges together
+ * @ret_pages: base pages in all ranges together
+ * @ret_tables: regions of 2 MiB (not of huge pages), 1 GiB and 512 GiB that they touch
  * @error: what range_check_one() raises, or PROTO_ERROR_RANGE_OVERLAP if two ranges overlap or are
  *         out of order
  */
-gboolean ranges_check(const Range *ranges, guint n, const RamBlock *block, guint64 *ret_pages, GError **error)
+gboolean ranges_check(const Range *ranges, guint n, const RamBlock *block, guint64 *ret_pages,
+                      guint64 *ret_tables, GError **error)
 {
-    guint64 bytes = 0, end = 0;
+    guint64 bytes = 0, end = 0, tables = 0;
 
     for (guint i = 0; i < n; i++) {
         if (!range_check_one(&ranges[i], i, block, block->page_size, "poison", error))
@@ -76,7 +98,9 @@ gboolean ranges_check(const Range *ranges, guint n, const RamBlock *block, guint
                           "begins before the end of the one before it, in", block);
         end = ranges[i].offset + ranges[i].length;
         bytes += ranges[i].length;
+        tables += tables_of(&ranges[i], i > 0 ? &ranges[i - 1] : NULL, block);
     }
-    *ret_pages = bytes / block->page_size;
+    *ret_pages = bytes / layout_base_page();
+    *ret_tables = tables;
     return TRUE;
 }

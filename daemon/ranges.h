@@ -15,6 +15,6 @@ typedef struct {
 
 void ranges_from_le(Range *ranges, guint n);
 gboolean ranges_check(const Range *ranges, guint n, const RamBlock *block, guint64 *ret_pages,
-                      GError **error);
+                      guint64 *ret_tables, GError **error);
 gboolean range_check_one(const Range *range, guint index, const RamBlock *block, guint64 page_size,
                          const char *what, GError **error);

@@ -314,7 +314,7 @@ static void count_result(VmmConn *conn, const PoisonJob *job)
 {
     conn->server->inventory->pages_poisoned += job->result.pages_done;
     conn->guest->pages_poisoned += job->result.pages_done;
-    conn->guest->held_pages += job->result.pages_done;
+    conn->guest->held_pages += job->result.bytes_done / layout_base_page();
     conn->guest->pages_failed += job->result.pages_failed;
     conn->session_pages += job->result.pages_done;
     conn->session_failed += job->result.pages_failed;

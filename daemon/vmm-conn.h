@@ -42,6 +42,7 @@ struct VmmServer {
     Inventory *inventory;
     PoisonPool *pool;
     Closer *closer;
+    Ledger *ledger;
     guint turned_away; /* connections that the closer has, and no VmmConn */
     Policy policy;
     guint max_connections;

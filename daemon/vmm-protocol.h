@@ -48,6 +48,7 @@ typedef struct {
     guint ranges;
     guint failed_count;
     VmmFailure failed[VMM_MAX_FAILURES];
+    guint64 bytes_done;
     guint64 pages_done;
     guint64 pages_failed;
 } VmmPoisoned;

@@ -63,6 +63,7 @@ static char *handle_hello(VmmConn *conn, const VmmRequest *request, GError **err
     }
     close_replaced(conn, guest);
     conn->guest = g_steal_pointer(&guest);
+    conn->guest->account = ledger_open_account(conn->server->ledger, &conn->guest->peer);
     inventory_add(conn->server->inventory, conn->guest);
     vmm_conn_accept_fds(conn->fd, TRUE);
     vmm_conn_log(conn, G_LOG_LEVEL_INFO, "connected: %s %s, uuid '%s'", hello.vmm, hello.vmm_version,
@@ -97,7 +98,7 @@ static char *handle_begin(VmmConn *conn, const VmmRequest *request, GError **err
     if (conn->uffd >= 0)
         return fail(error, PROTO_ERROR_BAD_STATE, "poison-begin: begun already");
     if (!vmm_parse_begin(request, &pages, error) ||
-        !policy_check_pages(&conn->server->policy, conn->guest->held_pages, pages, error))
+        !policy_check_pages(&conn->server->policy, guest_held_pages(conn->guest), pages, error))
         return NULL;
     if (!fd_is_userfaultfd(conn->reader.fd))
         return fail(error, PROTO_ERROR_NOT_USERFAULTFD, "poison-begin: the descriptor is no userfaultfd");
@@ -130,6 +131,7 @@ static void submit(VmmConn *conn, const VmmRequest *request, const RamBlock *blo
     job->id = request->id;
     job->count = count;
     job->held = conn->guest->held_pages;
+    job->account = conn->guest->account;
     job->policy = conn->server->policy;
     job->done = vmm_conn_job_done;
     job->user_data = conn;

@@ -149,6 +149,7 @@ VmmServer *vmm_server_new(Listener *listener, const Config *config, Inventory *i
     server->inventory = inventory;
     server->pool = pool;
     server->closer = closer;
+    server->ledger = ledger_new();
     server->can_poison = uffd_kernel_can_poison();
     server->conns = g_ptr_array_new();
     server->bucket = LOG_BUCKET(20, 60);
@@ -197,6 +198,7 @@ void vmm_server_free(VmmServer *server)
     if (!server)
         return;
     g_ptr_array_unref(server->conns);
+    ledger_free(server->ledger);
     g_free(server);
 }
 

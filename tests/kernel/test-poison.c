@@ -260,6 +260,75 @@ static void test_policy(void)
     session_end(&s);
 }
 
+/* What a process was given counts, whatever it tells, and on whatever connection. */
+static void test_policy_of_process(void)
+{
+    Session s = session_begin("[policy]\nmax-pages-per-guest=3\n");
+    gsize page = s.ram->page;
+    g_autoptr(JsonObject) first = NULL, more = NULL, begin = NULL;
+    g_autoptr(Vmm) again = NULL;
+
+    ram_prepare(s.ram, 0, 8);
+    first = vmm_poison(s.vmm, "pc.ram", &(VmmRecord){ 0, 2 * page }, 1);
+    expect_poisoned(first, 1, 0);
+    vmm_call_ok(s.vmm, -1, "poison-set", "\"replace\":true,\"ranges\":[]");
+    more = vmm_poison(s.vmm, "pc.ram", &(VmmRecord){ 2 * page, 2 * page }, 1);
+    vmm_expect_error(more, "policy-pages");
+    again = vmm_connect(s.agent->vmm);
+    vmm_hello(again, "other name", "");
+    ram_send_layout(again, s.ram, "pc.ram");
+    begin = vmm_call(again, s.ram->uffd, "poison-begin", "\"pages\":2");
+    vmm_expect_error(begin, "policy-pages");
+    ram_begin(again, s.ram, 1);
+    g_clear_pointer(&more, json_object_unref);
+    more = vmm_poison(again, "pc.ram", &(VmmRecord){ 2 * page, 2 * page }, 1);
+    vmm_expect_error(more, "policy-pages");
+    session_end(&s);
+}
+
+#define REGION (2ULL << 20)
+
+/* One page in each region, from the first on. */
+static JsonObject *poison_scattered(Vmm *vmm, guint first, guint n)
+{
+    g_autofree VmmRecord *records = g_new(VmmRecord, n);
+
+    for (guint i = 0; i < n; i++)
+        records[i] = (VmmRecord){ (first + i) * REGION, 4096 };
+    return vmm_poison(vmm, "far", records, n);
+}
+
+/* Page tables are what costs the agent memory: none of this memory exists, and all the same it counts. */
+static void test_regions(void)
+{
+    Session s = session_begin(NULL);
+    g_autoptr(JsonObject) too_many = NULL, some = NULL, more = NULL;
+
+    vmm_call_ok(s.vmm, -1, "layout",
+                "\"blocks\":[{\"name\":\"far\",\"host_virt_addr\":%llu,\"size\":%llu,\"page_size\":4096,"
+                "\"kind\":\"anonymous\",\"shared\":false}]",
+                1ULL << 40, 10000 * REGION);
+    too_many = poison_scattered(s.vmm, 0, 8193);
+    vmm_expect_error(too_many, "policy-pages");
+    some = poison_scattered(s.vmm, 0, 8000);
+    expect_poisoned(some, 8000, 8000);
+    more = poison_scattered(s.vmm, 8000, 200);
+    vmm_expect_error(more, "policy-pages");
+    session_end(&s);
+}
+
+/* The page size decides what a "page" is to the limits. */
+static void test_page_size(void)
+{
+    Session s = session_begin(NULL);
+    g_autoptr(JsonObject) answer =
+        vmm_call(s.vmm, -1, "layout", "\"blocks\":[{\"name\":\"a\",\"host_virt_addr\":0,\"size\":1073741824,"
+                                      "\"page_size\":1073741824,\"kind\":\"anonymous\",\"shared\":false}]");
+
+    vmm_expect_error(answer, "bad-layout");
+    session_end(&s);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -275,5 +344,8 @@ int main(int argc, char **argv)
     g_test_add_func("/poison/unmapped", test_unmapped);
     g_test_add_func("/poison/max-ranges", test_max_ranges);
     g_test_add_func("/poison/policy", test_policy);
+    g_test_add_func("/poison/policy-of-process", test_policy_of_process);
+    g_test_add_func("/poison/regions", test_regions);
+    g_test_add_func("/poison/page-size", test_page_size);
     return g_test_run();
 }

@@ -16,26 +16,36 @@ static const struct {
     const char *name;
     guint64 address, size, page_size;
     gboolean ok;
+    MemoryKind kind;
 } blocks[] = {
-    { "a", 0, PAGE, PAGE, TRUE },
-    { "a", 2 << 20, 2 << 20, 2 << 20, TRUE },
-    { "a", TOP - 2 * PAGE, PAGE, PAGE, TRUE },
-    { "a", TOP - PAGE, PAGE, PAGE, FALSE }, /* its end is 2^63 */
-    { "a", TOP, PAGE, PAGE, FALSE },
-    { "a", G_MAXUINT64 - PAGE + 1, PAGE, PAGE, FALSE },
-    { "a", PAGE, G_MAXUINT64 - PAGE + 1, PAGE, FALSE },
-    { "a", PAGE, TOP - PAGE, PAGE, FALSE },
-    { "", PAGE, PAGE, PAGE, FALSE },
-    { "a", PAGE, 0, PAGE, FALSE },
-    { "a", PAGE, PAGE + 1, PAGE, FALSE },
-    { "a", PAGE + 1, PAGE, PAGE, FALSE },
-    { "a", PAGE, PAGE, 2 * PAGE, FALSE },
-    { "a", PAGE, 2 * PAGE, 2 * PAGE, FALSE },
-    { "a", 0, 3 * PAGE, 3 * PAGE, FALSE },
-    { "a", 0, PAGE, 0, FALSE },
-    { "a", 0, PAGE, 1, FALSE },
-    { "a", 0, PAGE, PAGE / 2, FALSE },
-    { "a", 0, TOP, TOP, FALSE },
+    { "a", 0, PAGE, PAGE, TRUE, MEMORY_ANONYMOUS },
+    { "a", 2 << 20, 2 << 20, 2 << 20, TRUE, MEMORY_HUGETLB },
+    { "a", 2 << 20, 2 << 20, 2 << 20, FALSE, MEMORY_ANONYMOUS },
+    { "a", 2 << 20, 2 << 20, 2 << 20, FALSE, MEMORY_SHMEM },
+    { "a", 2 << 20, 2 << 20, 2 << 20, FALSE, MEMORY_FILE },
+    { "a", 2 << 20, 2 << 20, PAGE, FALSE, MEMORY_HUGETLB },
+    { "a", 2 << 20, 2 << 20, 1 << 20, FALSE, MEMORY_HUGETLB },
+    { "a", 0, 12 << 20, 6 << 20, FALSE, MEMORY_HUGETLB },
+    { "a", 1 << 30, 1 << 30, 1 << 30, TRUE, MEMORY_HUGETLB },
+    { "a", 2ULL << 30, 2ULL << 30, 2ULL << 30, FALSE, MEMORY_HUGETLB },
+    { "a", TOP / 2, TOP / 2, TOP / 2, FALSE, MEMORY_HUGETLB },
+    { "a", TOP - 2 * PAGE, PAGE, PAGE, TRUE, MEMORY_ANONYMOUS },
+    { "a", TOP - PAGE, PAGE, PAGE, FALSE, MEMORY_ANONYMOUS }, /* its end is 2^63 */
+    { "a", TOP, PAGE, PAGE, FALSE, MEMORY_ANONYMOUS },
+    { "a", G_MAXUINT64 - PAGE + 1, PAGE, PAGE, FALSE, MEMORY_ANONYMOUS },
+    { "a", PAGE, G_MAXUINT64 - PAGE + 1, PAGE, FALSE, MEMORY_ANONYMOUS },
+    { "a", PAGE, TOP - PAGE, PAGE, FALSE, MEMORY_ANONYMOUS },
+    { "", PAGE, PAGE, PAGE, FALSE, MEMORY_ANONYMOUS },
+    { "a", PAGE, 0, PAGE, FALSE, MEMORY_ANONYMOUS },
+    { "a", PAGE, PAGE + 1, PAGE, FALSE, MEMORY_ANONYMOUS },
+    { "a", PAGE + 1, PAGE, PAGE, FALSE, MEMORY_ANONYMOUS },
+    { "a", PAGE, PAGE, 2 * PAGE, FALSE, MEMORY_ANONYMOUS },
+    { "a", PAGE, 2 * PAGE, 2 * PAGE, FALSE, MEMORY_ANONYMOUS },
+    { "a", 0, 3 * PAGE, 3 * PAGE, FALSE, MEMORY_ANONYMOUS },
+    { "a", 0, PAGE, 0, FALSE, MEMORY_ANONYMOUS },
+    { "a", 0, PAGE, 1, FALSE, MEMORY_ANONYMOUS },
+    { "a", 0, PAGE, PAGE / 2, FALSE, MEMORY_ANONYMOUS },
+    { "a", 0, TOP, TOP, FALSE, MEMORY_ANONYMOUS },
 };
 
 static void test_blocks(void)
@@ -44,7 +54,7 @@ static void test_blocks(void)
         g_autoptr(Layout) layout = layout_new();
         g_autoptr(GError) error = NULL;
         RamBlock block = { .address = blocks[i].address, .size = blocks[i].size,
-                           .page_size = blocks[i].page_size };
+                           .page_size = blocks[i].page_size, .kind = blocks[i].kind };
 
         g_assert_cmpint(layout_add(layout, blocks[i].name, &block, &error), ==, blocks[i].ok);
         if (!blocks[i].ok)
@@ -166,9 +176,9 @@ static void test_ranges(void)
 {
     for (guint i = 0; i < G_N_ELEMENTS(lists); i++) {
         g_autoptr(GError) error = NULL;
-        guint64 pages = 0;
+        guint64 pages = 0, tables;
 
-        g_assert_cmpint(ranges_check(lists[i].ranges, lists[i].n, &ram, &pages, &error), ==, lists[i].code < 0);
+        g_assert_cmpint(ranges_check(lists[i].ranges, lists[i].n, &ram, &pages, &tables, &error), ==, lists[i].code < 0);
         if (lists[i].code < 0)
             g_assert_cmpuint(pages, ==, lists[i].pages);
         else
@@ -176,18 +186,50 @@ static void test_ranges(void)
     }
 }
 
-/* Pages are counted in those of the block. */
+/* Pages are counted in base pages, huge or not. */
 static void test_large_pages(void)
 {
-    const RamBlock huge = { .name = (char *)"huge", .size = 8 << 20, .page_size = 2 << 20 };
+    const RamBlock huge = { .name = (char *)"huge", .size = 8 << 20, .page_size = 2 << 20, .kind = MEMORY_HUGETLB };
     const Range good = { 2 << 20, 4 << 20 }, bad = { PAGE, 2 << 20 };
     g_autoptr(GError) error = NULL;
-    guint64 pages;
+    guint64 pages, tables;
 
-    g_assert_true(ranges_check(&good, 1, &huge, &pages, NULL));
-    g_assert_cmpuint(pages, ==, 2);
-    g_assert_false(ranges_check(&bad, 1, &huge, &pages, &error));
+    g_assert_true(ranges_check(&good, 1, &huge, &pages, &tables, NULL));
+    g_assert_cmpuint(pages, ==, 1024);
+    g_assert_cmpuint(tables, ==, 2);
+    g_assert_false(ranges_check(&bad, 1, &huge, &pages, &tables, &error));
     g_assert_error(error, PROTO_ERROR, PROTO_ERROR_RANGE_UNALIGNED);
+}
+
+#define MIB (1u << 20)
+#define GIB (1ULL << 30)
+
+/* Regions of 2 MiB, 1 GiB and 512 GiB that lists touch. */
+static const struct {
+    Range ranges[3];
+    guint n;
+    guint64 tables;
+} regions[] = {
+    { { { 0, PAGE } }, 1, 3 },
+    { { { 0, 2 * MIB } }, 1, 3 },
+    { { { 2 * MIB - PAGE, 2 * PAGE } }, 1, 4 },
+    { { { 0, PAGE }, { 2 * PAGE, PAGE }, { 2 * MIB - PAGE, PAGE } }, 3, 3 },
+    { { { 0, PAGE }, { 2 * MIB, PAGE }, { 8 * MIB, PAGE } }, 3, 5 },
+    { { { 0, PAGE }, { GIB, PAGE } }, 2, 5 },
+    { { { 0, 4 * GIB } }, 1, 2048 + 4 + 1 },
+    { { { 0, PAGE }, { 512 * GIB, PAGE } }, 2, 6 },
+};
+
+static void test_regions(void)
+{
+    const RamBlock block = { .name = (char *)"b", .address = 1024 * GIB, .size = 1024 * GIB, .page_size = PAGE };
+
+    for (guint i = 0; i < G_N_ELEMENTS(regions); i++) {
+        guint64 pages, tables;
+
+        g_assert_true(ranges_check(regions[i].ranges, regions[i].n, &block, &pages, &tables, NULL));
+        g_assert_cmpuint(tables, ==, regions[i].tables);
+    }
 }
 
 static void test_policy_pages(void)
@@ -227,6 +269,7 @@ int main(int argc, char **argv)
     g_test_add_func("/layout/disjoint", test_disjoint);
     g_test_add_func("/ranges/lists", test_ranges);
     g_test_add_func("/ranges/large-pages", test_large_pages);
+    g_test_add_func("/ranges/regions", test_regions);
     g_test_add_func("/policy/pages", test_policy_pages);
     g_test_add_func("/policy/kinds", test_policy_kinds);
     return g_test_run();

@@ -143,7 +143,7 @@ static void test_small_ranges(void)
 {
     g_autoptr(Layout) layout = layout_new();
     g_autoptr(GArray) set = poison_set_new(), ranges = poison_set_new();
-    RamBlock huge = { .address = 0, .size = 8 << 20, .page_size = 2 << 20 };
+    RamBlock huge = { .address = 0, .size = 8 << 20, .page_size = 2 << 20, .kind = MEMORY_HUGETLB };
 
     g_assert_true(layout_add(layout, "huge", &huge, NULL));
     add(ranges, 0, 1, 1, POISON_NO_GPA, ORIGIN_HOST);

@@ -23,7 +23,7 @@ static int parse(const char *text)
     g_autoptr(Layout) parsed = NULL;
     g_autoptr(GArray) set = NULL;
     const RamBlock ram = { .address = 1 << 20, .size = 1 << 20, .page_size = 4096 };
-    const RamBlock huge = { .address = 2 << 20, .size = 2 << 20, .page_size = 2 << 20 };
+    const RamBlock huge = { .address = 2 << 20, .size = 2 << 20, .page_size = 2 << 20, .kind = MEMORY_HUGETLB };
     gboolean replace;
     guint64 pages;
     VmmHello hello;

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What each process was given
+ *
+ * Limits on poison hold for a process, not for a connection: a VMM can come back under a new one, and can tell
+ * whatever it likes about its poison set. So an account is tied to a process (id and start time) and goes when
+ * that process has exited.
+ *
+ * Pages are one thing that is limited; page tables are the other. UFFDIO_POISON allocates the tables that a page
+ * needs, the kernel charges them to the one who calls it, and they stay for as long as the VMM lives. One page
+ * in every 2 MiB of memory that costs the VMM nothing is a table each; so a VMM could use up what the agent may
+ * have (MemoryMax=). What is counted is the regions (of 2 MiB, 1 GiB and 512 GiB) that each request touches, the
+ * most tables that it can need; none is ever given back.
+ *
+ * An account without a connection is looked at when the next one is opened, or when room is short: that takes
+ * no timer and no descriptor. Reserving is done in workers, everything else in the main thread.
+ */
+#include "ledger.h"
+
+#include "util/proto-error.h"
+
+struct Ledger {
+    GMutex lock;
+    GPtrArray *accounts; /* Account, owned */
+    guint64 tables;      /* of all accounts */
+};
+
+struct Account {
+    Ledger *ledger;
+    Peer peer; /* without pidfd */
+    guint users;
+    guint64 pages;
+    guint64 tables;
+};
+
+/**
+ * ledger_new() - a ledger without accounts
+ */
+Ledger *ledger_new(void)
+{
+    Ledger *ledger = g_new0(Ledger, 1);
+
+    g_mutex_init(&ledger->lock);
+    ledger->accounts = g_ptr_array_new_with_free_func(g_free);
+    return ledger;
+}
+
+/**
+ * ledger_free() - free a ledger and its accounts
+ * @ledger: a ledger whose accounts nobody uses, or NULL
+ */
+void ledger_free(Ledger *ledger)
+{
+    if (!ledger)
+        return;
+    g_ptr_array_unref(ledger->accounts);
+    g_mutex_clear(&ledger->lock);
+    g_free(ledger);
+}
+
+/**
+ * ledger_count() - number of accounts
+ * @ledger: the ledger
+ */
+guint ledger_count(const Ledger *ledger)
+{
+    return ledger->accounts->len;
+}
+
+static void forget(Ledger *ledger, guint index)
+{
+    const Account *account = g_ptr_array_index(ledger->accounts, index);
+
+    ledger->tables -= account->tables;
+    g_ptr_array_remove_index_fast(ledger->accounts, index);
+}
+
+static void forget_dead(Ledger *ledger)
+{
+    for (guint i = ledger->accounts->len; i > 0; i--) {
+        const Account *account = g_ptr_array_index(ledger->accounts, i - 1);
+
+        if (account->users == 0 && !peer_alive(&account->peer))
+            forget(ledger, i - 1);
+    }
+}
+
+static Account *find(Ledger *ledger, const Peer *peer)
+{
+    for (guint i = 0; i < ledger->accounts->len; i++) {
+        Account *account = g_ptr_array_index(ledger->accounts, i);
+
+        if (peer_same_process(&account->peer, peer))
+            return account;
+    }
+    return NULL;
+}
+
+/**
+ * ledger_open_account() - the account of a process
+ * @ledger: the ledger
+ * @peer: the process
+ *
+ * Return: its account, for account_close().
+ */
+Account *ledger_open_account(Ledger *ledger, const Peer *peer)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&ledger->lock);
+    Account *account;
+
+    forget_dead(ledger);
+    account = find(ledger, peer);
+    if (!account) {
+        account = g_new0(Account, 1);
+        account->ledger = ledger;
+        account->peer = *peer;
+        account->peer.pidfd = -1;
+        g_ptr_array_add(ledger->accounts, account);
+    }
+    account->users++;
+    return account;
+}
+
+/**
+ * account_close() - use an account no longer
+ * @account: the account, or NULL; stays in the ledger if there is something in it
+ */
+void account_close(Account *account)
+{
+    g_autoptr(GMutexLocker) locker = NULL;
+    guint index;
+
+    if (!account)
+        return;
+    locker = g_mutex_locker_new(&account->ledger->lock);
+    if (--account->users == 0 && account->pages == 0 && account->tables == 0 &&
+        g_ptr_array_find(account->ledger->accounts, account, &index))
+        forget(account->ledger, index);
+}
+
+/**
+ * account_pages() - pages that the process was given
+ * @account: the account, or NULL
+ */
+guint64 account_pages(Account *account)
+{
+    g_autoptr(GMutexLocker) locker = account ? g_mutex_locker_new(&account->ledger->lock) : NULL;
+
+    return account ? account->pages : 0;
+}
+
+static gboolean check_tables(const Account *account, guint64 tables, GError **error)
+{
+    if (tables <= LEDGER_MAX_TABLES_PER_PROCESS - account->tables &&
+        tables <= LEDGER_MAX_TABLES - account->ledger->tables)
+        return TRUE;
+    g_set_error(error, PROTO_ERROR, PROTO_ERROR_POLICY_PAGES,
+                "policy: pages in %" G_GUINT64_FORMAT " more regions, the process has %" G_GUINT64_FORMAT
+                " of at most %u, all have %" G_GUINT64_FORMAT " of at most %u",
+                tables, account->tables, LEDGER_MAX_TABLES_PER_PROCESS, account->ledger->tables,
+                LEDGER_MAX_TABLES);
+    return FALSE;
+}
+
+/**
+ * account_reserve() - give pages to a process, if limits allow
+ * @account: the account
+ * @policy: has the limit of pages
+ * @held: pages that the guest is known to have, as far as that is more than the account's
+ * @pages: base pages to come
+ * @tables: regions that they are in; see ranges_check()
+ * @error: PROTO_ERROR_POLICY_PAGES
+ *
+ * Safe in any thread.
+ */
+gboolean account_reserve(Account *account, const Policy *policy, guint64 held, guint64 pages, guint64 tables,
+                         GError **error)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&account->ledger->lock);
+
+    if (tables > LEDGER_MAX_TABLES - account->ledger->tables)
+        forget_dead(account->ledger);
+    if (!policy_check_pages(policy, MAX(held, account->pages), pages, error) ||
+        !check_tables(account, tables, error))
+        return FALSE;
+    account->pages += pages;
+    account->tables += tables;
+    account->ledger->tables += tables;
+    return TRUE;
+}
+
+/**
+ * account_give_back() - pages were not poisoned after all
+ * @account: the account
+ * @pages: how many of those reserved
+ *
+ * Their tables may be there. Safe in any thread.
+ */
+void account_give_back(Account *account, guint64 pages)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&account->ledger->lock);
+
+    account->pages -= pages;
+}

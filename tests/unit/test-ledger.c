@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Limits per process: what is counted, what is given back, and when an account goes
+ */
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ledger.h"
+#include "util/proto-error.h"
+
+static const Policy policy = { .max_pages_per_guest = 10 };
+
+static Peer process(pid_t pid, guint64 start_time)
+{
+    return (Peer){ .pid = pid, .start_time = start_time, .pidfd = -1 };
+}
+
+static Peer self(void)
+{
+    Peer peer = process(getpid(), 0);
+
+    g_assert_cmpint(peer_start_time(getpid(), &peer.start_time), ==, 0);
+    return peer;
+}
+
+static void test_pages(void)
+{
+    g_autoptr(Ledger) ledger = ledger_new();
+    g_autoptr(GError) error = NULL;
+    Peer peer = self();
+    Account *account = ledger_open_account(ledger, &peer);
+
+    g_assert_true(account_reserve(account, &policy, 0, 8, 1, NULL));
+    g_assert_false(account_reserve(account, &policy, 0, 3, 1, &error));
+    g_assert_error(error, PROTO_ERROR, PROTO_ERROR_POLICY_PAGES);
+    account_give_back(account, 4);
+    g_assert_cmpuint(account_pages(account), ==, 4);
+    g_assert_false(account_reserve(account, &policy, 9, 3, 1, NULL)); /* the guest tells more */
+    g_assert_true(account_reserve(account, &policy, 5, 5, 1, NULL));
+    account_close(account);
+    account = ledger_open_account(ledger, &peer); /* a reconnect */
+    g_assert_cmpuint(account_pages(account), ==, 9);
+    account_close(account);
+}
+
+static void test_tables(void)
+{
+    g_autoptr(Ledger) ledger = ledger_new();
+    g_autoptr(GError) error = NULL;
+    Account *accounts[9];
+
+    for (guint i = 0; i < G_N_ELEMENTS(accounts); i++) {
+        Peer peer = process(getpid(), i + 1);
+
+        accounts[i] = ledger_open_account(ledger, &peer);
+    }
+    g_assert_false(account_reserve(accounts[0], &policy, 0, 1, LEDGER_MAX_TABLES_PER_PROCESS + 1, NULL));
+    for (guint i = 0; i < 8; i++)
+        g_assert_true(account_reserve(accounts[i], &policy, 0, 1, LEDGER_MAX_TABLES_PER_PROCESS, NULL));
+    g_assert_false(account_reserve(accounts[8], &policy, 0, 1, 1, &error)); /* all together */
+    g_assert_error(error, PROTO_ERROR, PROTO_ERROR_POLICY_PAGES);
+    for (guint i = 0; i < 8; i++)
+        account_close(accounts[i]);
+    g_assert_true(account_reserve(accounts[8], &policy, 0, 1, 1, NULL)); /* those processes are gone */
+    g_assert_cmpuint(ledger_count(ledger), ==, 1);
+    account_close(accounts[8]);
+}
+
+/* An account with something in it stays for as long as its process lives, an empty one does not. */
+static void test_lifetime(void)
+{
+    g_autoptr(Ledger) ledger = ledger_new();
+    Peer alive = self(), dead = process(getpid(), 1);
+    Account *a = ledger_open_account(ledger, &alive), *b = ledger_open_account(ledger, &dead);
+
+    account_close(b);
+    g_assert_cmpuint(ledger_count(ledger), ==, 1);
+    b = ledger_open_account(ledger, &dead);
+    g_assert_true(account_reserve(a, &policy, 0, 1, 1, NULL));
+    g_assert_true(account_reserve(b, &policy, 0, 1, 1, NULL));
+    account_close(a);
+    account_close(b);
+    g_assert_cmpuint(ledger_count(ledger), ==, 2);
+    a = ledger_open_account(ledger, &alive);
+    g_assert_cmpuint(ledger_count(ledger), ==, 1);
+    g_assert_cmpuint(account_pages(a), ==, 1);
+    account_close(a);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/ledger/pages", test_pages);
+    g_test_add_func("/ledger/tables", test_tables);
+    g_test_add_func("/ledger/lifetime", test_lifetime);
+    return g_test_run();
+}
