@@ -153,24 +153,27 @@ static gboolean has_pid(const Guest *guest, const char *key)
 /**
  * inventory_find() - the guest that an operator means
  * @inventory: the inventory
- * @key: a name, else a UUID, else a process id; in this order, should it fit more than one guest
+ * @key: a name, else a UUID, else a process id; in this order, should it fit more than one guest, but what
+ *       looks like a UUID is one first: a guest must not hide another by its name
  *
  * Return: the guest, or NULL.
  */
 Guest *inventory_find(const Inventory *inventory, const char *key)
 {
     g_autofree char *uuid = g_ascii_strdown(key, -1);
-    Guest *by_uuid = NULL, *by_pid = NULL;
+    Guest *by_uuid = NULL, *by_name = NULL, *by_pid = NULL;
 
     for (guint i = 0; i < inventory->guests->len; i++) {
         Guest *guest = inventory_guest(inventory, i);
 
-        if (same_word(guest->name, key))
-            return guest;
         if (same_word(guest->uuid, uuid))
             by_uuid = guest;
+        else if (same_word(guest->name, key))
+            by_name = guest;
         else if (has_pid(guest, key))
             by_pid = guest;
     }
-    return by_uuid ? by_uuid : by_pid;
+    if (by_uuid)
+        return by_uuid; /* no other kind of key is equal to one */
+    return by_name ? by_name : by_pid;
 }

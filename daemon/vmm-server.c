@@ -75,12 +75,28 @@ static void turn_away(VmmServer *server, int fd, const Peer *peer, const char *r
     log_guest(&server->bucket, G_LOG_LEVEL_WARNING, "(new)", peer->pid, "turned away: %s", reason);
 }
 
+/* Drops connections whose process has exited: somebody else holds their socket, and they count for nobody. */
+static void drop_dead(VmmServer *server)
+{
+    for (guint i = server->conns->len; i > 0; i--) {
+        VmmConn *conn = g_ptr_array_index(server->conns, i - 1);
+
+        if (!conn->busy && !peer_alive(conn->guest ? &conn->guest->peer : &conn->peer)) {
+            vmm_conn_log(conn, G_LOG_LEVEL_WARNING, "disconnected: its process has exited");
+            vmm_conn_close(conn);
+        }
+    }
+}
+
 static void take_connection(VmmServer *server, int fd)
 {
     Peer peer = PEER_NULL;
+    int r = peer_init(&peer, fd);
 
-    if (peer_init(&peer, fd) < 0)
-        turn_away(server, fd, &peer, "no such process here");
+    if (server->conns->len >= server->max_connections)
+        drop_dead(server);
+    if (r < 0)
+        turn_away(server, fd, &peer, r == -ESRCH ? "no such process here" : g_strerror(-r));
     else if (server->conns->len >= server->max_connections)
         turn_away(server, fd, &peer, "too many connections");
     else if (connections_of(server, &peer) >= server->max_per_process)

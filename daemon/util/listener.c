@@ -11,8 +11,9 @@
  *     the one at its path.
  *  2. What is at the path must be a socket. If something answers a connect() there, it is in use by
  *     a program that knows nothing of our lock, and we refuse; if not, it is stale and goes.
- *  3. The socket is bound under a umask that shuts everybody out, gets its group and mode, and only
- *     then begins to listen: at no time can somebody connect who may not.
+ *  3. The socket has its mode before it is bound (its file takes it from there; a chmod() of the path could hit
+ *     what somebody put there instead), then gets its group, and only then begins to listen: at no time can
+ *     somebody connect who may not.
  */
 #include "listener.h"
 
@@ -119,7 +120,7 @@ static gboolean give_to_group(const char *path, const char *group, GError **erro
         if (lchown(path, (uid_t)-1, entry->gr_gid) < 0)
             return fail(error, errno, "giving socket %s to group '%s'", path, group);
     }
-    return chmod(path, 0660) == 0 ? TRUE : fail(error, errno, "mode of socket %s", path);
+    return TRUE;
 }
 
 static gboolean bind_and_listen(Listener *l, const struct sockaddr_un *address, const char *group,
@@ -132,7 +133,9 @@ static gboolean bind_and_listen(Listener *l, const struct sockaddr_un *address, 
     l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (l->fd < 0)
         return fail(error, errno, "socket %s", l->path);
-    mask = umask(0177);
+    if (fchmod(l->fd, 0660) < 0)
+        return fail(error, errno, "mode of socket %s", l->path);
+    mask = umask(0117);
     r = bind(l->fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? errno : 0;
     umask(mask);
     if (r != 0)

@@ -155,6 +155,15 @@ void log_agent(GLogLevelFlags level, const char *format, ...)
     g_log_structured("hwpoisond", level, "MESSAGE", "%s", message);
 }
 
+/* It stands in quotes: one of its own would let a name end early, and go on like a line of another guest. */
+static char *printable_name(const char *guest)
+{
+    g_autofree char *plain = text_printable(guest);
+    g_auto(GStrv) parts = g_strsplit(plain, "'", -1);
+
+    return g_strjoinv("\\x27", parts);
+}
+
 /**
  * log_guest() - a line that a VMM caused
  * @bucket: of its connection
@@ -181,7 +190,7 @@ void log_guest(LogBucket *bucket, GLogLevelFlags level, const char *guest, pid_t
     raw = g_strdup_vprintf(format, args);
     va_end(args);
     message = text_printable(raw);
-    name = text_printable(guest);
+    name = printable_name(guest);
     if (dropped > 0)
         log_agent(G_LOG_LEVEL_WARNING, "%d lines caused by VMMs were not logged", dropped);
     g_log_structured("hwpoisond", level, "HWPOISOND_GUEST", name, "HWPOISOND_PID", number, "MESSAGE",

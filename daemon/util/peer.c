@@ -50,14 +50,17 @@ int peer_start_time(pid_t pid, guint64 *ret_ticks)
     return 0;
 }
 
+/* -1: this kernel has none; EMFILE and the like are below that, as is -ESRCH (-EPERM is not among them). */
 static int open_pidfd(int sock)
 {
     int fd = -1;
     socklen_t size = sizeof(fd);
 
-    if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) < 0)
-        return errno == ENOPROTOOPT ? -1 : -ESRCH;
-    return fd;
+    if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0)
+        return fd;
+    if (errno == ENOPROTOOPT)
+        return -1;
+    return errno == EINVAL || errno == ENODATA ? -ESRCH : -errno;
 }
 
 /**
@@ -65,12 +68,14 @@ static int open_pidfd(int sock)
  * @peer: PEER_NULL; on success to be freed with peer_deinit()
  * @sock: a connected Unix socket
  *
- * Return: 0; -ESRCH if the process is gone or has no process id that we could see.
+ * Return: 0; -ESRCH if the process is gone or has no process id that we could see; another negative errno if
+ * there are no descriptors left.
  */
 int peer_init(Peer *peer, int sock)
 {
     struct ucred cred;
     socklen_t size = sizeof(cred);
+    int pidfd;
 
     if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
         return -errno;
@@ -80,8 +85,11 @@ int peer_init(Peer *peer, int sock)
     peer->uid = cred.uid;
     if (peer_start_time(cred.pid, &peer->start_time) < 0)
         return -ESRCH;
-    peer->pidfd = open_pidfd(sock);
-    if (peer->pidfd >= -1 && peer_alive(peer))
+    pidfd = open_pidfd(sock);
+    if (pidfd < -1)
+        return pidfd;
+    peer->pidfd = pidfd;
+    if (peer_alive(peer))
         return 0;
     peer_deinit(peer);
     return -ESRCH;

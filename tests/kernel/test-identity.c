@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "test-agent.h"
@@ -196,6 +197,53 @@ static void test_out_of_descriptors(void)
     vmm_close(second);
 }
 
+typedef struct {
+    const char *path;
+    int fd;
+} Shared;
+
+static void connect_shared(gpointer data)
+{
+    const Shared *shared = data;
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    Vmm vmm = { .fd = shared->fd };
+
+    g_strlcpy(address.sun_path, shared->path, sizeof(address.sun_path));
+    g_assert_no_errno(connect(shared->fd, (const struct sockaddr *)&address, sizeof(address)));
+    vmm_hello(&vmm, "", "");
+}
+
+/* Connections of processes that have exited, held open by another one, do not keep anybody out. */
+static void test_dead_hold_nothing(void)
+{
+    g_autoptr(TestAgent) agent = test_agent_start("[vmm]\nmax-connections=2\n");
+    int fds[2];
+
+    for (guint i = 0; i < G_N_ELEMENTS(fds); i++) {
+        Shared shared = { .path = agent->vmm, .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+
+        fds[i] = shared.fd;
+        g_assert_no_errno(shared.fd);
+        g_assert_cmpint(test_wait(test_fork(connect_shared, &shared)), ==, 0);
+    }
+    expect_claim(agent->vmm, "vm1", "", NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
+        close(fds[i]);
+}
+
+/* A name cannot end early in a line of the log, and go on as if the line were another guest's. */
+static void test_quoted_name(void)
+{
+    g_autoptr(TestAgent) agent = test_agent_start(NULL);
+    g_autoptr(Vmm) vmm = vmm_connect(agent->vmm);
+    g_autofree char *log = NULL;
+
+    vmm_hello(vmm, "vm2' (pid 4242): x", "");
+    log = test_agent_read_log(agent);
+    g_assert_nonnull(strstr(log, "guest 'vm2\\x27 (pid 4242): x' (pid "));
+    g_assert_null(strstr(log, "guest 'vm2'"));
+}
+
 /* Takes its ten seconds: the deadline is part of the contract. */
 static void test_silent(void)
 {
@@ -219,6 +267,8 @@ int main(int argc, char **argv)
     g_test_add_func("/identity/dead-owner", test_dead_owner);
     g_test_add_func("/identity/limits", test_limits);
     g_test_add_func("/identity/out-of-descriptors", test_out_of_descriptors);
+    g_test_add_func("/identity/dead-hold-nothing", test_dead_hold_nothing);
+    g_test_add_func("/identity/quoted-name", test_quoted_name);
     g_test_add_func("/identity/silent", test_silent);
     return g_test_run();
 }

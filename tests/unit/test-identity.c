@@ -140,13 +140,15 @@ static void test_room(void)
     g_assert_false(inventory_has_room(inventory, a, TRUE, 3 * POISON_SET_MAX_RANGES + 1));
 }
 
-/* A name before a UUID before a process id. */
+/* A UUID before a name before a process id. */
 static void test_find(void)
 {
     g_autoptr(Inventory) inventory = inventory_new();
     g_autoptr(Guest) a = guest_of("a", "0d2b3b1e-3bd0-4a3e-8a65-7d4c0d6c2f10", 100, 1);
+    g_autoptr(Guest) d = guest_of("0d2b3b1e-3bd0-4a3e-8a65-7d4c0d6c2f10", "", 400, 1);
     g_autoptr(Guest) b = guest_of("100", "", 200, 1), c = guest_of("", "", 300, 1);
 
+    inventory_add(inventory, d); /* a name that is the UUID of another */
     inventory_add(inventory, a);
     inventory_add(inventory, b);
     inventory_add(inventory, c);
