@@ -154,6 +154,7 @@ static void test_find(void)
     inventory_add(inventory, c);
     g_assert_true(inventory_find(inventory, "a") == a);
     g_assert_true(inventory_find(inventory, "0D2B3B1E-3BD0-4A3E-8A65-7D4C0D6C2F10") == a);
+    g_assert_true(inventory_find(inventory, "0d2b3b1e-3bd0-4a3e-8a65-7d4c0d6c2f10") == a);
     g_assert_true(inventory_find(inventory, "100") == b);
     g_assert_true(inventory_find(inventory, "200") == b);
     g_assert_true(inventory_find(inventory, "300") == c);
