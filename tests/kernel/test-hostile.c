@@ -24,16 +24,9 @@ static void honest_vmm(gpointer data)
 {
     g_autoptr(Vmm) vmm = vmm_connect(data);
     g_autoptr(Ram) ram = ram_new(RAM_ANONYMOUS, 4);
-    g_autoptr(JsonObject) answer = NULL;
 
     vmm_hello(vmm, "honest", "6a2a9b6e-52a5-4c06-a2ff-9d2ea0e0b5a1");
-    ram_send_layout(vmm, ram, "ram");
-    ram_prepare(ram, 1, 1);
-    ram_begin(vmm, ram, 1);
-    answer = vmm_poison(vmm, "ram", &(VmmRecord){ ram->page, ram->page }, 1);
-    g_assert_cmpint(json_object_get_int_member(answer, "failed_count"), ==, 0);
-    vmm_call_ok(vmm, -1, "poison-end", "%s", "");
-    g_assert_true(ram_is_poisoned(ram, 1));
+    ram_poison_second_page(vmm, ram);
 }
 
 static void expect_others_served(TestAgent *agent)

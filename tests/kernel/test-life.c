@@ -204,7 +204,6 @@ static void test_unprivileged(void)
 {
     g_autoptr(TestAgent) agent = NULL;
     g_autoptr(Ram) ram = ram_new(RAM_ANONYMOUS, 4);
-    g_autoptr(JsonObject) answer = NULL;
 
     if (getuid() != 0) {
         g_test_skip("only root can start the agent as another user");
@@ -220,13 +219,7 @@ static void test_unprivileged(void)
     test_agent_run(agent);
     g_autoptr(Vmm) vmm = vmm_connect(agent->vmm);
     vmm_hello(vmm, "vm1", "");
-    ram_send_layout(vmm, ram, "ram");
-    ram_prepare(ram, 1, 1);
-    ram_begin(vmm, ram, 1);
-    answer = vmm_poison(vmm, "ram", &(VmmRecord){ ram->page, ram->page }, 1);
-    g_assert_cmpint(json_object_get_int_member(answer, "failed_count"), ==, 0);
-    vmm_call_ok(vmm, -1, "poison-end", "%s", "");
-    g_assert_true(ram_is_poisoned(ram, 1));
+    ram_poison_second_page(vmm, ram);
 }
 
 static GPtrArray *threads_of(pid_t pid)

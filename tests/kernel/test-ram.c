@@ -157,3 +157,17 @@ void ram_begin(Vmm *vmm, const Ram *ram, guint64 pages)
 {
     vmm_call_ok(vmm, ram->uffd, "poison-begin", "\"pages\":%" G_GUINT64_FORMAT, pages);
 }
+
+/* A whole session of an honest VMM, from layout to poison-end, for the second page of @ram. */
+void ram_poison_second_page(Vmm *vmm, Ram *ram)
+{
+    g_autoptr(JsonObject) answer = NULL;
+
+    ram_send_layout(vmm, ram, "ram");
+    ram_prepare(ram, 1, 1);
+    ram_begin(vmm, ram, 1);
+    answer = vmm_poison(vmm, "ram", &(VmmRecord){ ram->page, ram->page }, 1);
+    g_assert_cmpint(json_object_get_int_member(answer, "failed_count"), ==, 0);
+    vmm_call_ok(vmm, -1, "poison-end", "%s", "");
+    g_assert_true(ram_is_poisoned(ram, 1));
+}

@@ -38,4 +38,5 @@ int ram_touch(Ram *ram, gsize page);
 
 void ram_send_layout(Vmm *vmm, const Ram *ram, const char *block);
 void ram_begin(Vmm *vmm, const Ram *ram, guint64 pages);
+void ram_poison_second_page(Vmm *vmm, Ram *ram);
 gboolean ram_kernel_can_poison(void);
