@@ -4,12 +4,13 @@
 # Debian packages: those that must be installed, and those that are only read.
 #
 # What must be installed is installed by the system's own apt, only if missing. Sources of QEMU and
-# Linux, Debian's kernel image and a newer meson come from Debian 13 through an apt configuration of
-# our own: own sources, lists, package state and download directory, all in the cache. Proxies and
-# credentials of the system's configuration still count, because that is read first and only the
-# places are replaced (apt-get -c).
+# Linux, Debian's kernel images and a newer meson come from Debian 13 and its backports through an apt
+# configuration of our own: own sources, lists, package state and download directory, all in the cache.
+# Proxies and credentials of the system's configuration still count, because that is read first and only
+# the places are replaced (apt-get -c).
 
 apt_release=trixie
+apt_backports=trixie-backports # has the newer Linux
 apt_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 apt_dir=$cache/apt
 apt_conf=$apt_dir/apt.conf
@@ -20,7 +21,7 @@ packages_build=(build-essential pkg-config meson ninja-build git
     libglib2.0-dev libjson-glib-dev libsystemd-dev)
 packages_qemu=(dpkg-dev debian-archive-keyring ca-certificates xz-utils patch rsync python3
     python3-venv perl libpixman-1-dev zlib1g-dev libzstd-dev libattr1-dev libcap-ng-dev)
-packages_linux=(flex bison bc libelf-dev)
+packages_linux=(flex bison bc libelf-dev liburing-dev)
 packages_run=(seabios qemu-system-data ipxe-qemu busybox-static cpio)
 packages_lint=(shellcheck python3 perl git)
 
@@ -117,7 +118,7 @@ apt_configure() {
     mkdir -p "$apt_dir"/{lists/partial,state,cache/archives/partial,sources.d}
     : >"$apt_dir/status"
     {
-        apt_stanza "${mirrors[0]}" "$apt_release" "$apt_release-updates"
+        apt_stanza "${mirrors[0]}" "$apt_release" "$apt_release-updates" "$apt_backports"
         [[ ! ${mirrors[1]-} ]] || apt_stanza "${mirrors[1]}" "$apt_release-security"
     } >"$apt_dir/sources.d/debian.sources"
     cat >"$apt_conf" <<CONF
@@ -169,26 +170,50 @@ newest() { grep -E "^$1" | sort -V | tail -n 1; }
 # versions_of PACKAGE: all versions of a binary package
 versions_of() { our_apt apt-cache madison "$1" | awk -F' *[|] *' '$3 ~ / Packages$/ { print $2 }'; }
 
+# kernel_package VERSION: the package with the image of Debian's own kernel; newer ones have it apart from
+# the package that one installs
+kernel_package() {
+    local package
+    package=$(our_apt apt-cache show "linux-image-amd64=$1" |
+        sed -n 's/^Depends:.* \(linux-image-[0-9][^ ]*\).*/\1/p')
+    our_apt apt-cache show "$package=$1" | sed -n 's/^Depends:.* \(linux-binary-[^ ]*\).*/\1/p' | grep . || echo "$package"
+}
+
+# find_versions: the record, on stdout. Backports let go of a Linux when the next one is out: then its
+# value is empty, and only those who need it are told (linux_select).
+find_versions() {
+    local base version
+    printf 'qemu_version=%q\n' "$(our_apt apt-cache showsrc --only-source qemu |
+        sed -n 's/^Version: //p' | newest '1:10\.0\.')"
+    printf 'meson_version=%q\n' "$(versions_of meson | grep -v '~bpo' | newest '1\.')"
+    for base in "${linux_bases[@]}"; do
+        version=$(versions_of "linux-source-$base" | newest "${base/./\\.}\.") || true
+        printf 'linux_version_%s=%q\n' "${base/./_}" "$version"
+        printf 'image_package_%s=%q\n' "${base/./_}" "${version:+$(kernel_package "$version")}"
+    done
+}
+
+# versions_known: whether the record has all that find_versions writes; one of an earlier commit may not
+versions_known() {
+    local base
+    for base in "${linux_bases[@]}"; do [[ -v linux_version_${base/./_} ]] || return; done
+    [[ ${qemu_version-} && ${meson_version-} ]]
+}
+
 # apt_versions: decides which upstream versions are used, and records that, so that it stays so until
 # --refresh is asked for. Sets the variables of the record.
 apt_versions() {
-    if [[ ! -s $versions || $refresh ]]; then
+    # shellcheck source=/dev/null
+    [[ ! -s $versions ]] || source "$versions"
+    if [[ $refresh ]] || ! versions_known; then
         apt_refresh
-        local qemu linux image meson
-        qemu=$(our_apt apt-cache showsrc --only-source qemu | sed -n 's/^Version: //p' | newest '1:10\.0\.')
-        linux=$(versions_of linux-source-6.12 | newest '6\.12\.')
-        image=$(our_apt apt-cache show "linux-image-amd64=$linux" |
-            sed -n 's/^Depends: \(linux-image-6\.12[^ ]*\).*/\1/p')
-        meson=$(versions_of meson | newest '1\.')
-        [[ $qemu && $linux && $image && $meson ]] ||
-            die "${mirrors[0]} has no QEMU 10.0, Linux 6.12 or meson for $apt_release"
-        printf '%s=%q\n' qemu_version "$qemu" linux_version "$linux" image_package "$image" \
-            meson_version "$meson" >"$versions.new"
+        find_versions >"$versions.new"
+        # shellcheck source=/dev/null
+        source "$versions.new"
+        [[ $qemu_version && $meson_version ]] || die "${mirrors[0]} has no QEMU 10.0 or meson for $apt_release"
         mv "$versions.new" "$versions"
         refresh=
     fi
-    # shellcheck source=/dev/null
-    source "$versions"
 }
 
 # fetch LABEL APT-GET-ARGUMENT...: downloads into $new. If the version has gone from

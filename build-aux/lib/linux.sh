@@ -1,43 +1,73 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Linux 6.12: our patched kernel of the virtual hosts, and Debian's own image.
+# Linux: the kernels of the virtual hosts, the kernel's own tests, and Debian's own images.
 #
-# The kernel is built from Debian's source with everything off except what linux-6.12.config asks
-# for, without modules: the virtual hosts need little, and it compiles in a few minutes.
+# There is a base for each upstream version that we have a series for, and of each base three flavours:
+# patched with the series, stock without, debug with the series and the kernel's own checkers. They are
+# built from Debian's source with everything off except what linux*.config ask for, without modules: the
+# virtual hosts need little, and it compiles in a few minutes.
+#
+# There is one work tree. The flavours of a base follow each other in it (stock, patched, debug), so that
+# it is unpacked once and make compiles only what differs; setup removes it at its end.
 
-linux_series=$root/kernel-patches/6.12
-linux_config=$root/build-aux/linux-6.12.config
+linux_bases=(6.12 7.3)
 linux_tree=$cache/tree-linux
-linux_recipe=1 # raise when this file builds in another way
+linux_recipe=2 # raise when this file builds in another way
 
-# linux_name: the name of the cache entry
-linux_name() {
-    [[ -f $linux_config ]] || die "$linux_config is missing"
-    linux=linux-$(hash_of "$linux_version" "$(os_id)" "$linux_recipe" \
-        "$(sha256sum <"$linux_config")" "$(series_hash "$linux_series")")
-    image=debian-kernel-$(hash_of "$image_package" "$linux_version")
+# The kernel's own tests that are compared on the stock and the patched kernel, below
+# tools/testing/selftests: so many of these as a base has. tests/hosts/cases/selftests.py runs them.
+linux_tests=(
+    mm/{cow,guard-regions,gup_test,hugetlb-madvise,hugetlb-read-hwpoison,khugepaged,madv_populate}
+    mm/{memory-failure,mremap_test,pagemap_ioctl,soft-dirty,split_huge_page_test,transhuge-stress}
+    mm/{uffd-stress,uffd-unit-tests,uffd-wp-mremap}
+    kvm/{demand_paging_test,dirty_log_test,guest_memfd_test,kvm_create_max_vcpus,kvm_page_table_test}
+    kvm/{memslot_modification_stress_test,pre_fault_memory_test,set_memory_region_test}
+    kvm/x86{,_64}/{set_sregs_test,state_test,svm_nested_shutdown_test,svm_vmcall_test,sync_regs_test})
+
+# linux_select BASE [FLAVOUR]: sets what the functions below work with: $base, $flavour, the series, the
+# configuration, and the names of the cache entries; fails if there is no such Linux
+linux_select() {
+    base=$1 flavour=${2-patched}
+    local version=linux_version_${base/./_} package=image_package_${base/./_} parts
+    linux_version=${!version-} image_package=${!package-}
+    [[ $linux_version ]] || return
+    linux_series=$root/kernel-patches/$base
+    linux_config=("$root"/build-aux/linux{,"-$base"}.config)
+    [[ $flavour != debug ]] || linux_config+=("$root/build-aux/linux-debug.config")
+    parts=("$linux_version" "$(os_id)" "$linux_recipe" "$(cat "${linux_config[@]}" | sha256sum)")
+    if [[ $flavour == stock ]]; then parts+=("${linux_tests[@]}"); else parts+=("$(series_hash "$linux_series")"); fi
+    linux_kind=linux-$base-$flavour
+    linux=$linux_kind-$(hash_of "${parts[@]}")
+    image=debian-kernel-$base-$(hash_of "$image_package" "$linux_version")
+}
+
+# linux_must_select BASE [FLAVOUR]: the same, and the end of the program if there is no such Linux
+linux_must_select() {
+    linux_select "$@" || die "Debian $apt_release and $apt_backports have no Linux $1 (any more)" \
+        "an older state of the archive has: set HWP_MIRROR to one of snapshot.debian.org, and use --refresh"
 }
 
 # linux_download: the package with the source; its path is in $source
 linux_download() {
     local entry
-    entry=source-linux-$(hash_of "$linux_version")
+    entry=source-linux-$base-$(hash_of "$linux_version")
     source=$cache/$entry/linux-source.deb
     cache_has "$entry" && return
     cache_begin "$entry"
-    fetch "the source of Linux $linux_version (150 MB)" download "linux-source-6.12=$linux_version"
+    fetch "the source of Linux $linux_version (150 MB)" download "linux-source-$base=$linux_version"
     mv "$new"/*.deb "$new/linux-source.deb"
-    cache_finish "$entry" source-linux
+    cache_finish "$entry" "source-linux-$base"
 }
 
 # What is left out of the tree: the code of hardware that no virtual host has, half of all bytes. Kconfig
-# and make files stay, so the configuration is the same.
-linux_without=(sound drivers/{media,gpu/drm,infiniband,net/ethernet,net/wireless})
+# and make files stay, so the configuration is the same, and the headers that tests of VFIO share with
+# network drivers.
+linux_without=(sound drivers/{media,gpu/drm,infiniband,net/wireless})
+linux_without=("${linux_without[@]/%//*.[chS]}" 'drivers/net/ethernet/*.c' 'arch/arm*/boot/dts/*.dts*')
 linux_without=("${linux_without[@]/#/--exclude=*/}")
-linux_without=("${linux_without[@]/%//*.[chS]}" --exclude='*/arch/arm*/boot/dts/*.dts*')
 
-# linux_unpack: a fresh tree with our series
+# linux_unpack: a fresh tree
 linux_unpack() {
     linux_download
     say "unpacking Linux $linux_version"
@@ -45,15 +75,29 @@ linux_unpack() {
     mkdir "$linux_tree"
     deb_contents "$source" | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' | xz -dcT0 |
         tar -x -C "$linux_tree" --strip-components=1 "${linux_without[@]}"
-    apply_series "$linux_series" "$linux_tree" "Linux $linux_version"
 }
 
-# linux_configure: everything off but the fragment; checks that Kconfig really took it, as it drops
+# linux_sources: brings the tree to the selected source, with the series but for the stock kernel. What
+# is in it is on record only while that is true.
+linux_sources() {
+    local record=$linux_tree/.hwpoisond stock="$linux_version stock" wanted have
+    wanted=$stock
+    [[ $flavour == stock ]] || wanted="$linux_version $(series_hash "$linux_series")"
+    have=$(cat "$record" 2>/dev/null) || true
+    [[ $have != "$wanted" ]] || return 0
+    [[ $have == "$stock" ]] || linux_unpack
+    rm -f "$record"
+    [[ $flavour == stock ]] || apply_series "$linux_series" "$linux_tree" "Linux $linux_version"
+    echo "$wanted" >"$record"
+}
+
+# linux_configure: everything off but the fragments; checks that Kconfig really took them, as it drops
 # silently what has an unmet dependency
 linux_configure() {
-    local line missing=()
+    local line missing=() all=$linux_tree/.hwpoisond-config
+    cat "${linux_config[@]}" >"$all"
     must_run "configuring Linux" "$cache/log/linux-configure.log" \
-        make -C "$linux_tree" KCONFIG_ALLCONFIG="$linux_config" allnoconfig
+        make -C "$linux_tree" KCONFIG_ALLCONFIG="$all" allnoconfig
     while IFS= read -r line; do
         case $line in
         CONFIG_*=n) grep -q "^${line%=n}=[ym]" "$linux_tree/.config" && missing+=("$line") ;;
@@ -63,47 +107,82 @@ linux_configure() {
             grep -q "^${line% is not set}=[ym]" "$linux_tree/.config" && missing+=("# $line")
             ;;
         esac
-    done <"$linux_config"
-    ((${#missing[@]} == 0)) || die "Linux $linux_version did not take these lines of ${linux_config##*/}" "${missing[@]}"
+    done <"$all"
+    ((${#missing[@]} == 0)) || die "Linux $linux_version did not take these lines of ${linux_config[*]##*/}" "${missing[@]}"
 }
 
-# build_linux: the cache entry of our kernel, built if it is not there
+# linux_own_tests: the tests to be built of the selected flavour: the kernel's own of a stock one, and of
+# the others those that the series adds or changes
+linux_own_tests() {
+    local test
+    if [[ $flavour == stock ]]; then
+        printf '%s\n' "${linux_tests[@]}"
+    else
+        series_patches "$linux_series" | xargs -r sed -n 's|^+++ b/tools/testing/selftests/\([^/]*/.*\)\.c$|\1|p' | sort -u
+    fi | while read -r test; do # the other files are parts of programs
+        grep -sqE '\bmain\(|^TEST_HARNESS_MAIN' "$linux_tree/tools/testing/selftests/$test.c" && echo "$test"
+    done || true
+}
+
+# linux_compile_tests OUTPUT: builds these tests. Ours are static, to run also where there is nothing but the
+# kernel; of the kernel's own, khugepaged of 6.12.117 does not include what defines KSFT_SKIP.
+linux_compile_tests() {
+    local test collection tests wanted_tests output=$1 flags=-static
+    [[ $flavour != stock ]] || flags=-DKSFT_SKIP=4
+    mapfile -t tests < <(linux_own_tests)
+    must_run "installing the headers of Linux" "$cache/log/linux-headers.log" \
+        make -C "$linux_tree" headers_install INSTALL_HDR_PATH="$output/usr"
+    for collection in $(printf '%s\n' "${tests[@]%%/*}" | sort -u); do
+        mkdir -p "$output/$collection"
+        mapfile -t wanted_tests < <(printf '%s\n' "${tests[@]}" | grep "^$collection/")
+        must_run "compiling tests of Linux" "$cache/log/linux-tests-$collection.log" \
+            make -C "$linux_tree/tools/testing/selftests/$collection" -j"$(nproc)" top_srcdir="$linux_tree" \
+            OUTPUT="$output/$collection" KHDR_INCLUDES="-isystem $output/usr/include" EXTRA_CFLAGS="$flags" \
+            "${wanted_tests[@]/#/$output/}"
+    done
+    for test in "${tests[@]}"; do install -D -s "$output/$test" "$new/selftests/$test"; done
+}
+
+# build_linux FLAVOUR BASE: the cache entry of a kernel, built if it is not there
 build_linux() {
-    linux_name
+    linux_must_select "$2" "$1"
     cache_has "$linux" && return
     install_packages "${packages_build[@]}" "${packages_qemu[@]}" "${packages_linux[@]}"
     cache_lock build
     cache_has "$linux" && return
-    need_room 1100 "building Linux"
+    [[ -d $linux_tree ]] || need_room 1300 "building Linux"
     local wanted=$linux
-    linux_unpack
-    say "compiling Linux $linux_version"
+    linux_sources
+    say "compiling $flavour Linux $linux_version"
     linux_configure
-    linux_name # the files may have been edited meanwhile; what is built must be what the name says
+    linux_select "$base" "$flavour" # the files may have been edited meanwhile; what is built must be what the name says
     [[ $linux == "$wanted" ]] || die "the series or the configuration was changed while it was applied; run this again"
-    must_run "compiling Linux" "$cache/log/linux.log" make -C "$linux_tree" -j"$(nproc)" \
+    must_run "compiling Linux" "$cache/log/$linux_kind.log" make -C "$linux_tree" -j"$(nproc)" \
         KBUILD_BUILD_USER=hwpoisond KBUILD_BUILD_HOST=hwpoisond bzImage
     cache_begin "$linux"
     cp "$linux_tree/arch/x86/boot/bzImage" "$linux_tree/System.map" "$new/"
     cp "$linux_tree/.config" "$new/config"
     install -D -t "$new/scripts" "$linux_tree"/scripts/{checkpatch.pl,spelling.txt,const_structs.checkpatch}
-    cache_finish "$linux" linux
-    rm -rf "$linux_tree"
-    say "Linux is ready"
+    linux_compile_tests "$linux_tree/tests-$flavour"
+    cache_finish "$linux" "$linux_kind"
+    say "$flavour Linux $linux_version is ready"
 }
 
-# fetch_debian_kernel: the cache entry with Debian's own kernel image, unpacked if it is not there
+# linux_end: removes the work tree, which is large, if this run has built
+linux_end() { [[ ! ${cache_locks[build]-} ]] || rm -rf "$linux_tree"; }
+
+# fetch_debian_kernel BASE: the cache entry with Debian's own kernel image, unpacked if it is not there
 fetch_debian_kernel() {
-    linux_name
+    linux_must_select "$1"
     cache_has "$image" && return
     install_packages "${packages_qemu[@]}"
     cache_lock build
     cache_has "$image" && return
     need_room 300 "Debian's kernel image"
     cache_begin "$image"
-    fetch "Debian's kernel, $image_package (110 MB)" download "$image_package=$linux_version"
-    deb_contents "$new"/*.deb | tar -x -C "$new" --strip-components=2 --wildcards './boot/*'
+    fetch "Debian's kernel, $image_package" download "$image_package=$linux_version"
+    deb_contents "$new"/*.deb | tar -xO --wildcards './boot/vmlinuz-*' './usr/lib/modules/*/vmlinuz' >"$new/vmlinuz" 2>/dev/null ||
+        [[ -s $new/vmlinuz ]] || die "there is no kernel in $image_package" # one of the two names is never there
     rm "$new"/*.deb
-    mv "$new"/vmlinuz-* "$new/vmlinuz"
-    cache_finish "$image" debian-kernel
+    cache_finish "$image" "debian-kernel-$base"
 }
