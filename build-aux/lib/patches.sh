@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Our patch series: their identity and their application to a source tree.
+# Our patch series: their identity, their application to a source tree, and the commit messages in them.
 
 # series_patches DIRECTORY: the paths of its patches in order; nothing if there is no series yet
 series_patches() {
@@ -28,4 +28,19 @@ apply_series() {
                 "the series $1 has to be rebased onto $3: see HACKING.md, build-aux/series rebase"
         }
     done
+}
+
+# The DEP-3 fields that a commit message may carry as trailers, in the order they are written.
+# Last-Update is not one of them: it is the author date.
+fields='Author|Origin|Bug|Bug-[A-Za-z]+|Forwarded|Applied-Upstream|Reviewed-by'
+
+# header_to_message: a patch on stdin, the commit message on stdout
+header_to_message() {
+    awk -v fields="^($fields): " '
+        /^---( |$)/ || /^diff --git / { exit }
+        /^Description: / { sub(/^Description: /, ""); print; in_body = 1; next }
+        in_body && /^ / { if (!body) print ""; body = 1; print ($0 == " ." ? "" : substr($0, 2)); next }
+        { in_body = 0 }
+        $0 ~ fields { trailer[++n] = $0 }
+        END { if (n) print ""; for (i = 1; i <= n; i++) print trailer[i] }'
 }
