@@ -2,6 +2,7 @@
 /* Ways to give memory back. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -81,6 +82,17 @@ BEHAVIOUR(truncate_shared, INFORMATIVE, "a file that is made shorter and longer 
 
     if (ftruncate(area.fd, 0) < 0 || ftruncate(area.fd, (off_t)area.size) < 0)
         broken("ftruncate");
+    return kept_or_dropped(page_of(&area, 1));
+}
+
+BEHAVIOUR(pageout_private, ALWAYS("kept"), "swapping out what is around it leaves poison where it is",
+          "docs/devel/migration/hwpoison.rst (QEMU)")
+{
+    struct area area = poisoned_area(PRIVATE);
+
+    memset(page_of(&area, 2), 1, area.page);
+    if (advise(area.start, area.size, MADV_PAGEOUT) != 0)
+        broken("MADV_PAGEOUT");
     return kept_or_dropped(page_of(&area, 1));
 }
 
