@@ -68,6 +68,10 @@ class Settings:
     debian_kernel = property(lambda self: self._path("DEBIAN_KERNEL"))
     build = property(lambda self: self._path("BUILD"))
 
+    def kernel_of(self, base, name="KERNEL"):
+        """The kernel of a base such as "7.3": ours, or DEBIAN_KERNEL."""
+        return self._path(f"{name}_{base.replace('.', '_')}")
+
     def program(self, name):
         """A program of our own build directory, such as daemon/hwpoisond."""
         path = self.build / name
