@@ -32,19 +32,17 @@ static const char *after_punch(enum kind kind)
 
 BEHAVIOUR(dontneed_private, ALWAYS("dropped"),
           "a reset of the guest, the balloon and virtio-mem make poisoned memory good again",
-          "ram_block_discard_range(), system/physmem.c (QEMU)")
+          "system/physmem.c (QEMU)")
 {
     return after_advice(PRIVATE, MADV_DONTNEED);
 }
 
-BEHAVIOUR(dontneed_shared, ALWAYS("dropped"), "the same on shared memory",
-          "ram_block_discard_range(), system/physmem.c (QEMU)")
+BEHAVIOUR(dontneed_shared, ALWAYS("dropped"), "the same on shared memory", "system/physmem.c (QEMU)")
 {
     return after_advice(SHARED, MADV_DONTNEED);
 }
 
-BEHAVIOUR(dontneed_huge, ALWAYS("dropped"), "the same on hugetlbfs",
-          "ram_block_discard_range(), system/physmem.c (QEMU)")
+BEHAVIOUR(dontneed_huge, ALWAYS("dropped"), "the same on hugetlbfs", "system/physmem.c (QEMU)")
 {
     need_huge_pages(1);
     return after_advice(HUGE_SHARED, MADV_DONTNEED);
@@ -57,19 +55,18 @@ BEHAVIOUR(free_private, INFORMATIVE, "MADV_FREE discards it, too; QEMU does not 
 }
 
 BEHAVIOUR(remove_shared, INFORMATIVE, "MADV_REMOVE is not enough to discard: QEMU adds MADV_DONTNEED",
-          "ram_block_discard_range(), system/physmem.c (QEMU)")
+          "system/physmem.c (QEMU)")
 {
     return after_advice(SHARED, MADV_REMOVE);
 }
 
 BEHAVIOUR(punch_shared, INFORMATIVE, "nor is a hole in the file: QEMU adds MADV_DONTNEED",
-          "ram_block_discard_range(), system/physmem.c (QEMU)")
+          "system/physmem.c (QEMU)")
 {
     return after_punch(SHARED);
 }
 
-BEHAVIOUR(punch_huge, INFORMATIVE, "with hugetlbfs it is",
-          "ram_block_discard_range(), system/physmem.c (QEMU)")
+BEHAVIOUR(punch_huge, INFORMATIVE, "with hugetlbfs it is", "system/physmem.c (QEMU)")
 {
     need_huge_pages(1);
     return after_punch(HUGE_SHARED);

@@ -45,8 +45,7 @@ BEHAVIOUR(recipe_thp, ALWAYS("poisoned"), "the same in the middle of a transpare
     struct area area = map_area(PRIVATE, ((size_t)2 << 20) / 4096);
 
     memset(area.start, 7, area.size);
-    if (advise(area.start, area.size, MADV_COLLAPSE) != 0)
-        skip("no transparent huge page to be had");
+    collapse(area.start, area.size);
     arm(&area);
     discard_page(&area, 1);
     poison_page(&area, 1);

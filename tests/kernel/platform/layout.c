@@ -43,19 +43,6 @@ BEHAVIOUR(split_keeps, ALWAYS("kept"), "QEMU divides the mapping beside poison, 
     return kept_or_dropped(page_of(&area, 1));
 }
 
-/* Needs a kernel that can do it; the area stays small pages if not. */
-static void collapse(char *start, size_t size)
-{
-    int r = advise(start, size, MADV_COLLAPSE);
-
-    if (r == EINVAL)
-        skip("MADV_COLLAPSE: no transparent huge pages here");
-    if (r != 0) {
-        errno = r;
-        broken("MADV_COLLAPSE");
-    }
-}
-
 /* A huge page of shared memory, poisoned in one mapping and filled by another, which collapses it. */
 static const char *collapse_beside(bool divided)
 {

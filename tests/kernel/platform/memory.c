@@ -213,6 +213,17 @@ int advise(char *start, size_t size, int advice)
     return madvise(start, size, advice) < 0 ? errno : 0;
 }
 
+void collapse(char *start, size_t size)
+{
+    int attempts = 100, r;
+
+    do
+        r = advise(start, size, MADV_COLLAPSE);
+    while (r == EAGAIN && --attempts > 0);
+    if (r != 0)
+        skip("no transparent huge page to be had: %s", errno_word(r));
+}
+
 const char *kept_or_dropped(char *page)
 {
     int r = advise(page, 1, MADV_POPULATE_READ);

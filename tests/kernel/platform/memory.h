@@ -71,6 +71,9 @@ void poison_really(const struct area *area, size_t n);
 /* Madvise; returns 0 or an errno. */
 int advise(char *start, size_t size, int advice);
 
+/* Makes a transparent huge page of memory that has been filled; skips where none is to be had. */
+void collapse(char *start, size_t size);
+
 /*
  * Whether there is poison: "kept" if the kernel says so and a touch raises SIGBUS; "dropped" if the
  * page can be had; else the errno that the kernel says. An area that is armed does not make this wait.

@@ -76,7 +76,6 @@ look_and_end(const char *(*function)(void *), void *argument, struct seen *where
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     alarm(LOOK_SECONDS);
     seen_here = where;
-    /* The word may be in a page that the look has changed, so it is not in the shared one before. */
     snprintf(where->word, sizeof(where->word), "%s", function(argument));
     _exit(LOOK_DONE);
 }

@@ -37,7 +37,7 @@ BEHAVIOUR(real_populate_read, ALWAYS("EHWPOISON"), "nor can QEMU", "system/ram-p
 }
 
 BEHAVIOUR(real_dontneed, ALWAYS("dropped"), "a reset of the guest gives it another page",
-          "ram_block_discard_range(), system/physmem.c (QEMU)")
+          "system/physmem.c (QEMU)")
 {
     struct area area = broken_area(PRIVATE);
 
@@ -47,7 +47,7 @@ BEHAVIOUR(real_dontneed, ALWAYS("dropped"), "a reset of the guest gives it anoth
 }
 
 BEHAVIOUR(real_remove, INFORMATIVE, "on shared memory, MADV_REMOVE is not enough for that",
-          "ram_block_discard_range(), system/physmem.c (QEMU)")
+          "system/physmem.c (QEMU)")
 {
     struct area area = broken_area(SHARED);
 

@@ -37,8 +37,7 @@ BEHAVIOUR(refuse_thp, ALWAYS("EEXIST"), "the same in a transparent huge page", "
     struct area area = map_area(PRIVATE, ((size_t)2 << 20) / 4096);
 
     memset(area.start, 1, area.size);
-    if (advise(area.start, area.size, MADV_COLLAPSE) != 0)
-        skip("no transparent huge page to be had");
+    collapse(area.start, area.size);
     arm(&area);
     return refusal(&area, page_of(&area, 1), area.page);
 }
