@@ -6,13 +6,15 @@ poison-toucher counts its own SIGBUS and the kernel's "MCE: Killing" lines; see 
 
 import json
 import struct
+import sys
 
 from hwhosts import cpio
 from hwhosts.base import Deadline
-from hwhosts.host import Machine
+from hwhosts.host import ConsoleMachine, Machine
 from hwhosts.runner import expect, expect_equal, test
 
 TOUCHES = 1000
+STORM_SECONDS = 10
 
 
 def expect_touched(report, lines):
@@ -51,6 +53,45 @@ def real_poison_is_logged(world):
 def poison_survives_collapse(world):
     """khugepaged and MADV_COLLAPSE free page tables; not those that have poison in them."""
     expect_touched(touch(world, "--collapse"), 0)
+
+
+def json_report(text):
+    """What poison-toucher said on the console of a machine of its own."""
+    reports = [line for line in text.splitlines() if line.startswith('{"kernel"')]
+    expect(reports, f"no report; its last words: {text[-300:]}")
+    return json.loads(reports[-1])
+
+
+def expect_stormy(report):
+    """All the threads' touches were memory errors, and they were not few."""
+    print(f"poison storm: {json.dumps(report)}", file=sys.stderr)
+    expect_equal(f"SIGBUS ({report['kernel']})", report["sigbus"], report["touches"])
+    expect(report["rounds"] > 100, f"only {report['rounds']} rounds in {STORM_SECONDS} s")
+
+
+@test()
+def poison_storm_is_quiet(world):
+    """A hostile program, which poisons, touches and heals pages as fast as it can, cannot fill the log."""
+    program = world.settings.guest_program("poison-toucher")
+    host = world.pair.a
+    report = json.loads(host.run(program, "--storm", STORM_SECONDS, "--count-log", check=False).stdout)
+    expect_stormy(report)
+    expect_equal("lines in the kernel log", (report["mce_log_lines"], report["log_lines_lost"]), (0, 0))
+
+
+@test()
+def poison_storm_fills_the_log_of_debian(world):
+    """That is what the patches are for: the line it logs for each touch leaves no room for others."""
+    machine = ConsoleMachine(world.settings, "debian-storm", world.directory)
+    machine.start(world.settings.debian_kernel, world.settings.guest_program("poison-toucher"),
+                  ["--init", "--storm", str(STORM_SECONDS)])
+    try:
+        report = json_report(machine.wait_off(120))
+    finally:
+        machine.stop()
+    expect_stormy(report)
+    expect_equal("lines in the kernel log", report["mce_log_lines"] + report["log_lines_lost"],
+                 report["sigbus"])
 
 
 class SwapErrorMachine(Machine):
@@ -99,6 +140,4 @@ class SwapErrorMachine(Machine):
 def swap_errors_are_logged(world):
     """They leave the same kind of marker as emulated poison, but are errors of this machine."""
     text = SwapErrorMachine(world.settings, "swap", world.directory).run()
-    reports = [line for line in text.splitlines() if line.startswith("{")]
-    expect(reports, f"no report; its last words: {text[-300:]}")
-    expect_touched(json.loads(reports[0]), TOUCHES)
+    expect_touched(json_report(text), TOUCHES)

@@ -43,8 +43,8 @@ struct uffdio_poison {
 /* How many pages are swapped out, in the hope that some cannot be read back. */
 #define SWAP_PAGES 256
 
-sigjmp_buf after_sigbus;
-siginfo_t last_sigbus;
+_Thread_local sigjmp_buf after_sigbus;
+_Thread_local siginfo_t last_sigbus;
 
 void fail(const char *what)
 {
@@ -92,7 +92,7 @@ size_t poison_page_size(bool hugetlb)
     return hugetlb ? huge_page_size() : (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static char *map_page(size_t size, bool hugetlb)
+char *poison_map_page(size_t size, bool hugetlb)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (hugetlb ? MAP_HUGETLB : 0);
     char *page = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
@@ -102,7 +102,6 @@ static char *map_page(size_t size, bool hugetlb)
     return page;
 }
 
-/* `memory_kind` is the feature that stands for the kind of memory, or 0 for private memory. */
 static int open_userfaultfd(uint64_t memory_kind)
 {
     struct uffdio_api api = {
@@ -118,25 +117,52 @@ static int open_userfaultfd(uint64_t memory_kind)
     return uffd;
 }
 
-/* The marker stays in the page table when the descriptor is closed. */
-static void poison_range(char *page, size_t size, uint64_t memory_kind)
+int poison_register(char *page, size_t size, uint64_t memory_kind)
 {
-    struct uffdio_range range = { .start = (uintptr_t)page, .len = size };
-    struct uffdio_register reg = { .range = range, .mode = UFFDIO_REGISTER_MODE_MISSING };
-    struct uffdio_poison poison = { .range = range };
+    struct uffdio_register reg = {
+        .range = { .start = (uintptr_t)page, .len = size },
+        .mode = UFFDIO_REGISTER_MODE_MISSING,
+    };
     int uffd = open_userfaultfd(memory_kind);
 
     if (ioctl(uffd, UFFDIO_REGISTER, &reg) < 0)
         fail("UFFDIO_REGISTER");
+    return uffd;
+}
+
+void poison_again(int uffd, char *page, size_t size)
+{
+    struct uffdio_poison poison = { .range = { .start = (uintptr_t)page, .len = size } };
+
     if (ioctl(uffd, UFFDIO_POISON, &poison) < 0 || poison.updated != (int64_t)size)
         fail("UFFDIO_POISON");
+}
+
+void poison_heal(int uffd, char *page, const char *contents, size_t size)
+{
+    struct uffdio_copy copy = {
+        .dst = (uintptr_t)page,
+        .src = (uintptr_t)contents,
+        .len = size,
+    };
+
+    if (ioctl(uffd, UFFDIO_COPY, &copy) < 0)
+        fail("UFFDIO_COPY");
+}
+
+/* The marker stays in the page table when the descriptor is closed. */
+static void poison_range(char *page, size_t size, uint64_t memory_kind)
+{
+    int uffd = poison_register(page, size, memory_kind);
+
+    poison_again(uffd, page, size);
     close(uffd);
 }
 
 char *poison_emulated(bool hugetlb)
 {
     size_t size = poison_page_size(hugetlb);
-    char *page = map_page(size, hugetlb);
+    char *page = poison_map_page(size, hugetlb);
 
     poison_range(page, size, hugetlb ? UFFD_FEATURE_MISSING_HUGETLBFS : 0);
     return page;
@@ -177,7 +203,7 @@ char *poison_emulated_collapsed(void)
 char *poison_real(bool hugetlb)
 {
     size_t size = poison_page_size(hugetlb);
-    char *page = map_page(size, hugetlb);
+    char *page = poison_map_page(size, hugetlb);
 
     if (madvise(page, size, MADV_POPULATE_WRITE) < 0)
         fail("MADV_POPULATE_WRITE");
@@ -234,7 +260,7 @@ char *poison_by_swap_error(const char *device)
 {
     size_t page_size = sysconf(_SC_PAGESIZE);
     size_t size = SWAP_PAGES * page_size;
-    char *area = map_page(size, false);
+    char *area = poison_map_page(size, false);
 
     if (swapon(device, 0) < 0)
         fail(device);

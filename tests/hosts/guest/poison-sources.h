@@ -12,10 +12,11 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-/* Where a SIGBUS jumps to, and what it said.  catch_sigbus() comes first. */
-extern sigjmp_buf after_sigbus;
-extern siginfo_t last_sigbus;
+/* Where a SIGBUS of this thread jumps to, and what it said.  catch_sigbus() comes first. */
+extern _Thread_local sigjmp_buf after_sigbus;
+extern _Thread_local siginfo_t last_sigbus;
 
 void catch_sigbus(void);
 
@@ -24,6 +25,19 @@ void fail(const char *what) __attribute__((noreturn));
 
 /* The size of the pages that the following poison. */
 size_t poison_page_size(bool hugetlb);
+
+/* A page that is not populated yet */
+char *poison_map_page(size_t size, bool hugetlb);
+
+/*
+ * Registers it with a userfaultfd of its own, which is returned.  `memory_kind` is the feature that stands for
+ * the kind of memory, or 0 for private memory.
+ */
+int poison_register(char *page, size_t size, uint64_t memory_kind);
+
+/* UFFDIO_POISON on a page that is registered and not populated, and UFFDIO_COPY on one that is poisoned */
+void poison_again(int uffd, char *page, size_t size);
+void poison_heal(int uffd, char *page, const char *contents, size_t size);
 
 /* UFFDIO_POISON */
 char *poison_emulated(bool hugetlb);

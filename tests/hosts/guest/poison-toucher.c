@@ -21,17 +21,26 @@
  *    "mce_log_lines":0}
  *
  * "mce_log_lines" counts the "MCE: Killing" lines the kernel logged meanwhile, and
- * is there with --count-log only.  /dev/kmsg is a ring: to miss no line the
- * program reads it every few touches, and the kernel tells it (EPIPE) should a
- * line have been lost nevertheless; then the program fails rather than report a
- * number that is too small.
+ * is there with --count-log only.  The log is a ring: to miss no line the program
+ * reads it every few touches; should lines have been lost nevertheless, it fails
+ * rather than report a number that is too small.
+ *
+ * With --storm SECONDS it is a hostile program instead (poison-storm.h), and
+ * reports
+ *
+ *   {"kernel":"6.12.95","mode":"storm","seconds":10,"threads":4,"rounds":90000,
+ *    "touches":720000,"sigbus":720000,"mce_log_lines":0,"log_lines_lost":0}
+ *
+ * where lines that were overwritten before they could be read are told as lost.
  *
  * With --init it is all that a machine needs to boot: as /init of an initramfs of
  * this one static file, it mounts what it needs, reports to the console and powers
  * the machine off.  Arguments go on the kernel command line after "--".
  */
 #include "early.h"
+#include "kernel-log.h"
 #include "poison-sources.h"
+#include "poison-storm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,6 +68,7 @@ static const char *const source_names[] = { "emulated", "collapsed", "real", "sw
 
 struct options {
     unsigned long touches;
+    unsigned long storm_seconds; /* or 0 */
     enum source source;
     const char *swap_device;
     bool fork;
@@ -110,30 +120,14 @@ static void note_signal(struct outcome *outcome, const char *page, size_t size)
     outcome->sigbus++;
 }
 
-/* The kernel log */
-
-/* Opens the log at its end.  Each read() yields one record, non-blocking. */
-static int open_log(void)
+static void note_log(struct kernel_log *log, struct outcome *outcome)
 {
-    int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-
-    if (fd < 0 || lseek(fd, 0, SEEK_END) < 0)
-        fail("/dev/kmsg");
-    return fd;
-}
-
-static void read_log(int fd, struct outcome *outcome)
-{
-    char record[8192];
-    ssize_t length;
-
-    while ((length = read(fd, record, sizeof(record) - 1)) >= 0) {
-        record[length] = '\0';
-        if (strstr(record, "MCE: Killing"))
-            outcome->mce_log_lines++;
+    kernel_log_read(log);
+    if (log->lost) {
+        errno = EPIPE;
+        fail("kernel log overran, lines were lost");
     }
-    if (errno != EAGAIN)
-        fail(errno == EPIPE ? "kernel log overran, lines were lost" : "reading /dev/kmsg");
+    outcome->mce_log_lines = log->mce_lines;
 }
 
 /* Touches */
@@ -148,7 +142,7 @@ static void touch(volatile char *page, size_t size, unsigned long nth)
         (void)page[offset];
 }
 
-static void touch_all(char *page, size_t size, const struct options *options, int log,
+static void touch_all(char *page, size_t size, const struct options *options, struct kernel_log *log,
                       struct outcome *outcome)
 {
     for (volatile unsigned long nth = 0; nth < options->touches; nth++) {
@@ -156,15 +150,15 @@ static void touch_all(char *page, size_t size, const struct options *options, in
             touch(page, size, nth);
         else
             note_signal(outcome, page, size);
-        if (log >= 0 && nth % TOUCHES_PER_LOG_READ == 0)
-            read_log(log, outcome);
+        if (log && nth % TOUCHES_PER_LOG_READ == 0)
+            kernel_log_read(log);
     }
-    if (log >= 0)
-        read_log(log, outcome);
+    if (log)
+        note_log(log, outcome);
 }
 
-static void touch_all_in_child(char *page, size_t size, const struct options *options, int log,
-                               struct outcome *outcome)
+static void touch_all_in_child(char *page, size_t size, const struct options *options,
+                               struct kernel_log *log, struct outcome *outcome)
 {
     int status;
     pid_t child = fork();
@@ -223,20 +217,41 @@ static bool run(const struct options *options)
     size_t size = poison_page_size(options->hugetlb);
     struct outcome *outcome =
         mmap(NULL, sizeof(*outcome), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct kernel_log kernel_log, *log = options->count_log ? &kernel_log : NULL;
     char *page;
-    int log;
 
     if (outcome == MAP_FAILED)
         fail("mmap");
-    catch_sigbus();
     page = poisoned_page(options);
-    log = options->count_log ? open_log() : -1;
+    if (log)
+        kernel_log_open(log);
     if (options->fork)
         touch_all_in_child(page, size, options, log, outcome);
     else
         touch_all(page, size, options, log, outcome);
     report(options, outcome);
     return outcome->sigbus == options->touches && !outcome->differing;
+}
+
+/* Returns: whether each touch raised the SIGBUS that it should. */
+static bool run_storm(const struct options *options)
+{
+    struct kernel_log kernel_log, *log = options->count_log ? &kernel_log : NULL;
+    struct poison_storm storm;
+    struct utsname name;
+
+    uname(&name);
+    if (log)
+        kernel_log_open(log);
+    storm = poison_storm(options->storm_seconds, log);
+    printf("{\"kernel\":\"%s\",\"mode\":\"storm\",\"seconds\":%lu,\"threads\":%d,", name.release,
+           options->storm_seconds, POISON_STORM_THREADS);
+    printf("\"rounds\":%lu,\"touches\":%lu,\"sigbus\":%lu", storm.rounds, storm.touches, storm.sigbus);
+    if (log)
+        printf(",\"mce_log_lines\":%lu,\"log_lines_lost\":%lu", log->mce_lines, log->lost);
+    printf("}\n");
+    fflush(stdout);
+    return storm.sigbus == storm.touches;
 }
 
 /* As the first program of a machine */
@@ -271,8 +286,11 @@ static void usage(FILE *to)
 {
     fprintf(to, "usage: poison-toucher [--touches N] [--real | --swap-error DEVICE | --collapse]\n"
                 "                      [--fork] [--hugetlb] [--count-log] [--init]\n"
+                "       poison-toucher --storm SECONDS [--count-log] [--init]\n"
                 "\n"
                 "  --touches N   how often to touch the page (1)\n"
+                "  --storm SECONDS\n"
+                "                poison, touch and heal pages in several threads for so long\n"
                 "  --real        MADV_HWPOISON: takes a page from this machine until it reboots\n"
                 "  --swap-error DEVICE\n"
                 "                swap out to DEVICE, which must fail to read some of it back\n"
@@ -291,7 +309,7 @@ static unsigned long parse_count(const char *text)
     errno = 0;
     count = strtoul(text, &end, 10);
     if (errno || end == text || *end || *text == '-') {
-        fprintf(stderr, "poison-toucher: not a number of touches: %s\n", text);
+        fprintf(stderr, "poison-toucher: not a number: %s\n", text);
         exit(2);
     }
     return count;
@@ -301,6 +319,7 @@ static void parse_options(int argc, char **argv, struct options *options)
 {
     enum {
         OPT_TOUCHES = 1,
+        OPT_STORM,
         OPT_REAL,
         OPT_SWAP_ERROR,
         OPT_COLLAPSE,
@@ -312,6 +331,7 @@ static void parse_options(int argc, char **argv, struct options *options)
     };
     static const struct option table[] = {
         { "touches", required_argument, NULL, OPT_TOUCHES },
+        { "storm", required_argument, NULL, OPT_STORM },
         { "real", no_argument, NULL, OPT_REAL },
         { "swap-error", required_argument, NULL, OPT_SWAP_ERROR },
         { "collapse", no_argument, NULL, OPT_COLLAPSE },
@@ -328,6 +348,9 @@ static void parse_options(int argc, char **argv, struct options *options)
         switch (option) {
         case OPT_TOUCHES:
             options->touches = parse_count(optarg);
+            break;
+        case OPT_STORM:
+            options->storm_seconds = parse_count(optarg);
             break;
         case OPT_REAL:
             options->source = REAL;
@@ -372,5 +395,6 @@ int main(int argc, char **argv)
     }
     if (options.init)
         become_init(&options);
-    return run(&options) ? 0 : 1;
+    catch_sigbus();
+    return (options.storm_seconds ? run_storm(&options) : run(&options)) ? 0 : 1;
 }
