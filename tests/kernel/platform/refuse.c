@@ -69,15 +69,26 @@ BEHAVIOUR(refuse_part_of_huge, ALWAYS("EINVAL"),
     return refusal(&area, page_of(&area, 1), 4096);
 }
 
-BEHAVIOUR(refuse_beyond_end, ALWAYS("EFAULT"), "nothing is poisoned behind the end of a file",
-          "daemon/poison.c")
+static const char *beyond_end(enum kind kind)
 {
-    struct area area = map_area(SHARED, 4);
+    struct area area = map_area(kind, 4);
 
     arm(&area);
     if (ftruncate(area.fd, (off_t)area.page) < 0)
         broken("ftruncate");
     return refusal(&area, page_of(&area, 1), area.page);
+}
+
+BEHAVIOUR(refuse_beyond_end, ALWAYS("EFAULT"), "nothing is poisoned behind the end of a file",
+          "daemon/poison.c")
+{
+    return beyond_end(SHARED);
+}
+
+BEHAVIOUR(refuse_beyond_end_huge, PATCHED("EFAULT"),
+          "nor on hugetlbfs, where it could come up when the file grows", "kernel-patches/README.md")
+{
+    return beyond_end(HUGE_SHARED);
 }
 
 BEHAVIOUR(refuse_in_the_middle, ALWAYS("EAGAIN after 2 pages, then EEXIST"),
