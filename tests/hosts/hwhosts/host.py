@@ -14,6 +14,7 @@ about what is tested, so a boot that ends like that is tried again, and `emulato
 
 import contextlib
 import ctypes
+import dataclasses
 import resource
 import signal
 import socket
@@ -26,8 +27,24 @@ from .channel import Command, Connection, HostGone, SocketStream
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-MACHINE = ["-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "EPYC,svm=on,npt=on", "-m", "3072"]
-"""TCG emulates AMD's SVM with nested paging, so that kvm_amd works inside."""
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """What a machine is made of."""
+
+    accelerator: str = "tcg,thread=multi"
+    processors: int = 2
+    memory: int = 3072  # MiB
+    devices: tuple = ()  # arguments of QEMU
+    options: str = ""  # of the kernel that make use of them
+
+    def arguments(self):
+        """Those of QEMU. TCG emulates AMD's SVM with nested paging, so that kvm_amd works inside."""
+        return ["-accel", self.accelerator, "-smp", f"{self.processors}", "-cpu", "EPYC,svm=on,npt=on",
+                "-m", f"{self.memory}", *self.devices]
+
+
+PLAIN = Hardware()
 
 BOOTS = 3
 """How often a boot is tried that ends with a crash of the emulator."""
@@ -44,9 +61,10 @@ def _in_child():
 class Machine:
     """An outer QEMU process; knows nothing of what runs in it."""
 
-    def __init__(self, settings, name, directory):
+    def __init__(self, settings, name, directory, hardware=PLAIN):
         self.settings = settings
         self.name = name
+        self.hardware = hardware
         self.directory = directory / name
         self.directory.mkdir(parents=True, exist_ok=True)
         self.serial = self.directory / "serial.log"
@@ -55,7 +73,8 @@ class Machine:
     def launch(self, arguments, descriptors=()):
         """Starts QEMU; the descriptors in `arguments` are handed on."""
         command = [str(self.settings.stock_qemu), "-nodefaults", "-no-user-config", "-no-reboot",
-                   "-display", "none", *FIRMWARE, *MACHINE, "-serial", f"file:{self.serial}", *arguments]
+                   "-display", "none", *FIRMWARE, *self.hardware.arguments(),
+                   "-serial", f"file:{self.serial}", *arguments]
         with open(self.directory / "qemu.log", "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -86,8 +105,8 @@ class Machine:
 class Host(Machine):
     """A virtual host; `address` is its own in a network with others."""
 
-    def __init__(self, settings, name, directory, address=None):
-        super().__init__(settings, name, directory)
+    def __init__(self, settings, name, directory, address=None, hardware=PLAIN):
+        super().__init__(settings, name, directory, hardware)
         self.address = address
         self._connection = None
         self._log_seen = 0
@@ -117,7 +136,7 @@ class Host(Machine):
         """Starts the machine; `wait_ready` waits until it has booted. `network` is a socket that is
         connected to the other host's; it is closed here."""
         ours, theirs = socket.socketpair()
-        options = f"{KERNEL_OPTIONS} hwp.name={self.name}"
+        options = f"{KERNEL_OPTIONS} {self.hardware.options} hwp.name={self.name}"
         descriptors = [theirs.fileno()]
         if network:
             options += f" hwp.address={self.address}"
@@ -138,6 +157,18 @@ class Host(Machine):
         except (HostGone, Timeout) as error:
             raise HarnessError(f"{error}; its last words:\n{self.last_words()}") from error
         return self
+
+    def boot(self, limit=120):
+        """Starts the machine and waits until commands can be run; for a host without another."""
+        for attempt in range(BOOTS):
+            self.start()
+            try:
+                return self.wait_ready(limit)
+            except HarnessError:
+                if not self.emulator_crashed() or attempt == BOOTS - 1:
+                    raise
+                self.stop()
+        raise AssertionError("not reached")
 
     def spawn(self, *arguments):
         """Starts a command; returns the Command."""
@@ -247,7 +278,8 @@ class ConsoleMachine(Machine):
     def start(self, kernel, program, arguments=()):
         """Boots `kernel` with the static file `program` as /init."""
         self._again = lambda: self.start(kernel, program, arguments)
-        options = f"console=ttyS0 loglevel=3 panic=-1 mitigations=off -- {' '.join(arguments)}"
+        options = ("console=ttyS0 loglevel=3 panic=-1 mitigations=off "
+                   f"{self.hardware.options} -- {' '.join(arguments)}")
         self.launch(["-kernel", str(kernel), "-append", options, "-initrd",
                      str(cpio.initramfs(program, self.settings.cache))])
 

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Device memory in huge leaves, at fork: the series' selftest, and what only the machine below can see.
+
+The selftest counts page faults. What it cannot find out, whether a leaf was accessed, is read here from
+the page table of the processor, through the monitor of the outer QEMU.
+"""
+
+import contextlib
+import dataclasses
+import re
+import select
+import socket
+
+from hwhosts import pfnmap
+from hwhosts.base import HarnessError, deadline
+from hwhosts.host import Host
+from hwhosts.qmp import Qmp
+from hwhosts.runner import Skip, expect, expect_equal, test
+
+LEAVES = {1 << 30: 0, 2 << 20: 2 << 20}
+"""Size of a leaf: how far from an address that is aligned to 1 GiB memory has to be mapped to get it."""
+
+
+class _Monitor:
+    """Lines from and to the monitor of the outer QEMU, as Qmp wants them."""
+
+    def __init__(self, path):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(path))
+        self._buffer = b""
+
+    def write(self, text):
+        self._socket.sendall(text.encode())
+
+    def read_line(self, limit):
+        limit = deadline(limit)
+        while b"\n" not in self._buffer:
+            if select.select([self._socket], [], [], limit.left("a line of the outer QEMU's monitor"))[0]:
+                data = self._socket.recv(1 << 20)
+                if not data:
+                    raise HarnessError("the outer QEMU closed its monitor")
+                self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return line.decode()
+
+
+@contextlib.contextmanager
+def host_with_card(world, name):
+    """A host with the card, handed to vfio-pci; returns it, the card's address and the host's monitor."""
+    path = world.directory / f"{name}.monitor"
+    devices = (*pfnmap.HARDWARE.devices, "-qmp", f"unix:{path},server=on,wait=off")
+    host = Host(world.settings, name, world.directory,
+                hardware=dataclasses.replace(pfnmap.HARDWARE, devices=devices))
+    try:
+        host.boot()
+        monitor = Qmp(_Monitor(path))
+        monitor.connect()
+        yield host, pfnmap.bind(host), monitor
+        found = host.new_offences()
+        expect(not found, "kernel log: " + "; ".join(found[:5]))
+    finally:
+        host.stop()
+
+
+def leaves(monitor, address):
+    """The flags of each leaf from `address` on, of the page table that processor 0 is using."""
+    monitor.execute("stop")
+    table = monitor.monitor("info tlb")
+    monitor.execute("cont")
+    rows = re.findall(r"^([0-9a-f]{16}): [0-9a-f]{16} (\S{9})", table, re.MULTILINE)
+    return [flags for virtual, flags in rows if address <= int(virtual, 16) < address + pfnmap.SIZE]
+
+
+def expect_leaves(host, monitor, card, size, who, touched):
+    """Looks at the leaves of either process after fork()."""
+    options = ["touch"] if touched else []
+    holder = host.spawn(host.settings.guest_program("pfnmap-holder"), card, LEAVES[size], who, *options)
+    try:
+        found = leaves(monitor, int(holder.read_line(60), 16))
+    finally:
+        holder.kill(15)
+        holder.wait(30)
+    what = f"leaves of {size >> 20} MiB, {who}{', touched' if touched else ''}"
+    expect_equal(f"number of {what}", len(found), pfnmap.SIZE // size)
+    young = who == "parent" or touched
+    for flags in set(found):
+        expect("P" in flags and "W" in flags, f"{what}: not huge or not writable: {flags}")
+        expect_equal(f"{what}: accessed ({flags})", "A" in flags, young)
+
+
+@test()
+def leaves_after_fork(world):
+    """Writable in parent and child, young in the parent, old in the child until it touches them."""
+    with host_with_card(world, "leaves") as (host, card, monitor):
+        for size in LEAVES:
+            for who in ("parent", "child"):
+                for touched in (False, True):
+                    expect_leaves(host, monitor, card, size, who, touched)
+
+
+def selftest(world, host, name):
+    """Runs a selftest that came with the kernel; each of its cases must be run, and pass."""
+    program = world.settings.kernel.parent / "selftests" / "mm" / name
+    if not program.exists():
+        raise Skip(f"this kernel has come without the selftest {name}")
+    result = host.run(program, limit=300, check=False)
+    expect(result.status == 0 and "skip:0" in result.stdout, f"{name}: {result.stdout[-600:]}")
+
+
+@test()
+def selftests(world):
+    """pfnmap-fork with a card, and pinned-fork with huge pages and a loop device."""
+    with host_with_card(world, "selftests") as (host, _, _):
+        host.shell("echo 4 >/proc/sys/vm/nr_hugepages")
+        selftest(world, host, "pfnmap-fork")
+        selftest(world, host, "pinned-fork")
