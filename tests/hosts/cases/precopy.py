@@ -43,7 +43,7 @@ def carry(world, pages):
                  logrules.count_mce_lines(world.pair.b.kernel_log()) - before, 0)
 
 
-@test("quick")
+@test("quick", also_on=("7.3",))
 def one_page(world):
     """One page."""
     carry(world, [100])

@@ -51,9 +51,14 @@ FIRMWARE = [argument for directory in ("/usr/share/seabios", "/usr/share/qemu")
 
 
 class Settings:
-    """Where the programs are: HWP_KERNEL and so on, each checked when it is first asked for."""
+    """Where the programs are: HWP_KERNEL and so on, each checked when it is first asked for. `kernel` is the
+    one that hosts and guests run: that of the first base, or another."""
 
-    def _path(self, name):
+    def __init__(self, kernel=None):
+        self.chosen_kernel = kernel
+
+    def path(self, name):
+        """The value of HWP_`name`."""
         value = os.environ.get(f"HWP_{name}")
         if not value:
             raise HarnessError(f"HWP_{name} is not set: run this through ./check or ./demo")
@@ -62,15 +67,15 @@ class Settings:
             raise HarnessError(f"HWP_{name}={value} does not exist: run build-aux/setup")
         return path
 
-    stock_qemu = property(lambda self: self._path("STOCK_QEMU"))
-    patched_qemu = property(lambda self: self._path("PATCHED_QEMU"))
-    kernel = property(lambda self: self._path("KERNEL"))
-    debian_kernel = property(lambda self: self._path("DEBIAN_KERNEL"))
-    build = property(lambda self: self._path("BUILD"))
+    stock_qemu = property(lambda self: self.path("STOCK_QEMU"))
+    patched_qemu = property(lambda self: self.path("PATCHED_QEMU"))
+    kernel = property(lambda self: self.chosen_kernel or self.path("KERNEL"))
+    debian_kernel = property(lambda self: self.path("DEBIAN_KERNEL"))
+    build = property(lambda self: self.path("BUILD"))
 
     def kernel_of(self, base, name="KERNEL"):
         """The kernel of a base such as "7.3": ours, or DEBIAN_KERNEL."""
-        return self._path(f"{name}_{base.replace('.', '_')}")
+        return self.path(f"{name}_{base.replace('.', '_')}")
 
     def program(self, name):
         """A program of our own build directory, such as daemon/hwpoisond."""

@@ -2,10 +2,11 @@
 """Runs the tests of ../cases: what a test is, what it is given, and what is looked at after it.
 
 A test is a function with the decorator @test, which gets a World: two hosts that are booted when the
-first test asks for them and kept for the next as long as all goes well. After each test its guests are
-stopped, and every kernel log (hosts and guests) is searched for what must not be in it.
+first test asks for them and kept for the next as long as all goes well, or one by itself. After each test
+its guests are stopped, and every kernel log (hosts and guests) is searched for what must not be in it.
 """
 
+import dataclasses
 import importlib
 import os
 import pathlib
@@ -20,7 +21,7 @@ from . import poison
 from .agent import Agent
 from .base import HarnessError, Settings
 from .guest import Guest, quit_politely
-from .host import Pair
+from .host import Host, Pair
 from .migrate import Migration
 
 TESTS = []
@@ -35,13 +36,26 @@ class TestFailure(HarnessError):
     """What a test found to be wrong."""
 
 
-def test(depth="normal"):
-    """Makes a function a test, which is run at this depth and above."""
+@dataclasses.dataclass(frozen=True)
+class Test:
+    """A test: its function may return a remark, which is printed with the result. `base` is that of the
+    kernel of its hosts; None is the usual one."""
+
+    name: str
+    depth: str
+    function: object
+    base: str | None = None
+
+
+def test(depth="normal", also_on=()):
+    """Makes a function a test, which is run at this depth and above; and once more, with the kernel in its
+    name, for each of the bases `also_on`."""
     def register(function):
         module = function.__module__.rsplit(".", 1)[-1]
-        function.test_name = f"{module}/{function.__name__}".replace("_", "-")
-        function.depth = depth
-        TESTS.append(function)
+        name = f"{module}/{function.__name__}".replace("_", "-")
+        TESTS.append(Test(name, depth, function))
+        for base in also_on:
+            TESTS.append(Test(f"{name}-{base}", depth, function, base))
         return function
     return register
 
@@ -64,19 +78,46 @@ class World:
         self.settings = settings
         self.directory = directory
         self._pair = None
+        self._lone = None
         self._boots = 0
         self._guests = []
         self._agents = {}
         self._commands = []
 
+    def use_base(self, base):
+        """From here on, hosts run the kernel of this base."""
+        kernel = self.settings.kernel_of(base) if base else None
+        if kernel != self.settings.chosen_kernel:
+            self.abandon()
+            self.settings = Settings(kernel)
+
+    def _boot_directory(self):
+        self._boots += 1
+        return self.directory / f"boot-{self._boots}"
+
     @property
     def pair(self):
         """The two hosts, booted."""
         if self._pair is None:
-            self._boots += 1
-            self._pair = Pair(self.settings, self.directory / f"boot-{self._boots}")
+            self.abandon()
+            self._pair = Pair(self.settings, self._boot_directory())
             self._pair.boot()
         return self._pair
+
+    def lone_host(self, kernel, hardware, prepare, limit=120):
+        """A host by itself with this kernel, booted, and kept like the pair; new ones are prepared by
+        prepare(host)."""
+        if self._lone is None or self._lone.settings.kernel != kernel:
+            self.abandon()
+            self._lone = Host(Settings(kernel), "lone", self._boot_directory(), hardware=hardware)
+            self._lone.boot(limit)
+            prepare(self._lone)
+        return self._lone
+
+    @property
+    def _hosts(self):
+        pair = self._pair.hosts if self._pair else ()
+        return (*pair, self._lone) if self._lone else pair
 
     def agent(self, host, restart=False):
         """The agent of a host, running."""
@@ -126,9 +167,8 @@ class World:
             found += guest.serial_offences()
             if guest.process and guest.process.running and guest.status() == "running":
                 found += guest.new_offences()
-        if self._pair:
-            for host in self._pair.hosts:
-                found += host.new_offences()
+        for host in self._hosts:
+            found += host.new_offences()
         return found
 
     def _stop_guests(self):
@@ -144,17 +184,17 @@ class World:
         """After a test that has passed: stops its guests; returns the offending log lines."""
         found = self._offences()
         self._stop_guests()
-        return found + (self._offences() if self._pair else [])
+        return found + self._offences()
 
     def emulator_crashed(self):
         """Whether the machine below a host has crashed; see host.py."""
-        return self._pair is not None and any(h.emulator_crashed() for h in self._pair.hosts)
+        return any(host.emulator_crashed() for host in self._hosts)
 
     def abandon(self):
         """Ends everything; the next test boots anew."""
-        if self._pair:
-            self._pair.stop()
-        self._pair = None
+        for host in self._hosts:
+            host.stop()
+        self._pair = self._lone = None
         self._guests, self._commands = [], []
         self._agents = {}
 
@@ -171,20 +211,21 @@ def select(names, depth):
     """The tests with one of these names (or a name that starts so), or those of a depth."""
     tests = load()
     if names:
-        unknown = [name for name in names if not any(t.test_name.startswith(name) for t in tests)]
+        unknown = [name for name in names if not any(t.name.startswith(name) for t in tests)]
         if unknown:
             raise HarnessError(f"no test of the name {', '.join(unknown)}; --list lists them")
-        return [t for t in tests if any(t.test_name.startswith(name) for name in names)]
+        return [t for t in tests if any(t.name.startswith(name) for name in names)]
     return [t for t in tests if DEPTHS.index(t.depth) <= DEPTHS.index(depth)]
 
 
-def _one(world, function, again=True):
-    """Runs one test; returns None or the reason of its failure. A test that is hit by a crash of the
-    software emulation, and so says nothing, is run once more."""
+def _one(world, one, again=True):
+    """Runs one test; returns None or the reason of its failure, and its remark. A test that is hit by a crash
+    of the software emulation, and so says nothing, is run once more."""
     try:
-        function(world)
+        world.use_base(one.base)
+        remark = one.function(world)
         found = world.finish()
-        return "kernel log: " + "; ".join(found[:5]) if found else None
+        return "kernel log: " + "; ".join(found[:5]) if found else None, remark
     except Skip:
         world.finish()
         raise
@@ -192,13 +233,13 @@ def _one(world, function, again=True):
         crashed = world.emulator_crashed()
         world.abandon()
         if crashed and again:
-            print(f"{function.test_name}: the software emulation crashed; again", file=sys.stderr)
-            return _one(world, function, again=False)
+            print(f"{one.name}: the software emulation crashed; again", file=sys.stderr)
+            return _one(world, one, again=False)
         place = traceback.extract_tb(error.__traceback__)
         frame = next((f for f in reversed(place) if "/cases/" in f.filename), place[-1])
         where = f"{pathlib.Path(frame.filename).name}:{frame.lineno}"
         kind = "" if isinstance(error, HarnessError) else f"{type(error).__name__}: "
-        return f"{kind}{error} ({where})"
+        return f"{kind}{error} ({where})", None
 
 
 def run(tests):
@@ -207,19 +248,19 @@ def run(tests):
     world = World(Settings(), directory)
     failed = 0
     try:
-        for function in tests:
+        for one in sorted(tests, key=lambda one: one.base or ""):  # those of a base side by side
             start = time.monotonic()
             try:
-                reason = _one(world, function)
+                reason, remark = _one(world, one)
             except Skip as skip:
-                print(f"skip {function.test_name}: {skip}", flush=True)
+                print(f"skip {one.name}: {skip}", flush=True)
                 continue
             seconds = time.monotonic() - start
             if reason:
                 failed += 1
-                print(f"not ok {function.test_name}: {' '.join(reason.split())}", flush=True)
+                print(f"not ok {one.name}: {' '.join(reason.split())}", flush=True)
             else:
-                print(f"ok {function.test_name} ({seconds:.1f} s)", flush=True)
+                print(f"ok {one.name} ({seconds:.1f} s{'; ' + remark if remark else ''})", flush=True)
     finally:
         world.abandon()
         if failed and os.listdir(directory):
