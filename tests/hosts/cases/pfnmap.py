@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Device memory in huge leaves, at fork: the series' selftest, and what only the machine below can see.
+"""Device memory in huge leaves, at fork: what only the machine below can see.
 
-The selftest counts page faults. What it cannot find out, whether a leaf was accessed, is read here from
-the page table of the processor, through the monitor of the outer QEMU.
+The series' selftest pfnmap-fork counts page faults (see selftests.py). What it cannot find out, whether a
+leaf was accessed, is read here from the page table of the processor, through the monitor of the outer QEMU.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from hwhosts import pfnmap
 from hwhosts.base import HarnessError, deadline
 from hwhosts.host import Host
 from hwhosts.qmp import Qmp
-from hwhosts.runner import Skip, expect, expect_equal, test
+from hwhosts.runner import expect, expect_equal, test
 
 LEAVES = {1 << 30: 0, 2 << 20: 2 << 20}
 """Size of a leaf: how far from an address that is aligned to 1 GiB memory has to be mapped to get it."""
@@ -96,21 +96,3 @@ def leaves_after_fork(world):
             for who in ("parent", "child"):
                 for touched in (False, True):
                     expect_leaves(host, monitor, card, size, who, touched)
-
-
-def selftest(world, host, name):
-    """Runs a selftest that came with the kernel; each of its cases must be run, and pass."""
-    program = world.settings.kernel.parent / "selftests" / "mm" / name
-    if not program.exists():
-        raise Skip(f"this kernel has come without the selftest {name}")
-    result = host.run(program, limit=300, check=False)
-    expect(result.status == 0 and "skip:0" in result.stdout, f"{name}: {result.stdout[-600:]}")
-
-
-@test()
-def selftests(world):
-    """pfnmap-fork with a card, and pinned-fork with huge pages and a loop device."""
-    with host_with_card(world, "selftests") as (host, _, _):
-        host.shell("echo 4 >/proc/sys/vm/nr_hugepages")
-        selftest(world, host, "pfnmap-fork")
-        selftest(world, host, "pinned-fork")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The initramfs of a machine: one static program as /init, and a console for it.
+"""The initramfs of a machine: one static program as /init, a console for it, and perhaps more files.
 
 Written in the cpio format "newc" that the kernel reads, by hand because device nodes in it then
 need no privilege. Cached by content, so that an initramfs never outlives the program it was made of.
@@ -19,20 +19,26 @@ def _entry(number, name, mode, data=b"", rdev=(0, 0)):
     return head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4)
 
 
-def archive(init):
-    """The bytes of an archive with `init` (bytes of a program) as /init."""
-    entries = [
-        _entry(1, "dev", stat.S_IFDIR | 0o755),
+def archive(init, files=()):
+    """The bytes of an archive with `init` (bytes of a program) as /init, and `files`: pairs of a path and the
+    bytes of a program."""
+    directories = {str(parent) for name, _ in files for parent in pathlib.PurePath(name).parents}
+    entries = [_entry(1, "dev", stat.S_IFDIR | 0o755)]
+    entries += [_entry(10 + number, name, stat.S_IFDIR | 0o755)
+                for number, name in enumerate(sorted(directories - {"."}))]
+    entries += [
         _entry(2, "dev/console", stat.S_IFCHR | 0o600, rdev=(5, 1)),
         _entry(3, "init", stat.S_IFREG | 0o755, init),
-        _entry(0, "TRAILER!!!", 0),
     ]
-    return b"".join(entries)
+    entries += [_entry(1000 + number, name, stat.S_IFREG | 0o755, data)
+                for number, (name, data) in enumerate(files)]
+    return b"".join([*entries, _entry(0, "TRAILER!!!", 0)])
 
 
-def initramfs(program, cache):
-    """The path of an initramfs with the file `program` as /init, below the directory `cache`."""
-    data = archive(pathlib.Path(program).read_bytes())
+def initramfs(program, cache, files=()):
+    """The path of an initramfs with the file `program` as /init, below the directory `cache`; `files` as
+    for archive()."""
+    data = archive(pathlib.Path(program).read_bytes(), files)
     directory = cache / "initramfs"
     directory.mkdir(exist_ok=True)
     path = directory / f"{pathlib.Path(program).name}-{hashlib.sha256(data).hexdigest()[:16]}.cpio"

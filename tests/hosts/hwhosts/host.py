@@ -275,13 +275,13 @@ class ConsoleMachine(Machine):
 
     _again = None  # starts it once more, as it was
 
-    def start(self, kernel, program, arguments=()):
-        """Boots `kernel` with the static file `program` as /init."""
-        self._again = lambda: self.start(kernel, program, arguments)
+    def start(self, kernel, program, arguments=(), files=()):
+        """Boots `kernel` with the static file `program` as /init, beside `files` (see cpio.py)."""
+        self._again = lambda: self.start(kernel, program, arguments, files)
         options = ("console=ttyS0 loglevel=3 panic=-1 mitigations=off "
                    f"{self.hardware.options} -- {' '.join(arguments)}")
         self.launch(["-kernel", str(kernel), "-append", options, "-initrd",
-                     str(cpio.initramfs(program, self.settings.cache))])
+                     str(cpio.initramfs(program, self.settings.cache, files))])
 
     def wait_off(self, limit):
         """Waits until it has powered off; returns what it printed."""
