@@ -19,8 +19,7 @@ linux_recipe=2 # raise when this file builds in another way
 # tools/testing/selftests: so many of these as a base has. tests/hosts/cases/selftests.py runs them.
 linux_tests=(
     mm/{cow,guard-regions,gup_test,hugetlb-madvise,hugetlb-read-hwpoison,khugepaged,madv_populate}
-    mm/{memory-failure,mremap_test,pagemap_ioctl,soft-dirty,split_huge_page_test,transhuge-stress}
-    mm/{uffd-stress,uffd-unit-tests,uffd-wp-mremap}
+    mm/{memory-failure,mremap_test,pagemap_ioctl,soft-dirty,split_huge_page_test,uffd-unit-tests,uffd-wp-mremap}
     kvm/{demand_paging_test,dirty_log_test,guest_memfd_test,kvm_create_max_vcpus,kvm_page_table_test}
     kvm/{memslot_modification_stress_test,pre_fault_memory_test,set_memory_region_test}
     kvm/x86{,_64}/{set_sregs_test,state_test,svm_nested_shutdown_test,svm_vmcall_test,sync_regs_test})
@@ -34,6 +33,8 @@ linux_select() {
     [[ $linux_version ]] || return
     linux_series=$root/kernel-patches/$base
     linux_config=("$root"/build-aux/linux{,"-$base"}.config)
+    # options that the series adds
+    [[ $flavour == stock || ! -f $linux_series/config ]] || linux_config+=("$linux_series/config")
     [[ $flavour != debug ]] || linux_config+=("$root/build-aux/linux-debug.config")
     parts=("$linux_version" "$(os_id)" "$linux_recipe" "$(cat "${linux_config[@]}" | sha256sum)")
     if [[ $flavour == stock ]]; then parts+=("${linux_tests[@]}"); else parts+=("$(series_hash "$linux_series")"); fi
