@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/loop.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -73,8 +76,26 @@ BEHAVIOUR(buffer_io_uring, INFORMATIVE, "nor can memory with poison be made a fi
     return result_word(syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &buffer, 1));
 }
 
-/* A file for direct I/O, without a name; tmpfs would only pretend. */
-static int open_direct(void)
+/* A block device of memory: in a machine that has no disk. */
+static int open_direct_device(void)
+{
+    int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    int number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE);
+    int memory = memfd_create("disk", MFD_CLOEXEC);
+    char path[32];
+    int fd;
+
+    if (number < 0)
+        skip("/dev/loop-control: %s", errno_word(errno));
+    snprintf(path, sizeof(path), "/dev/loop%d", number);
+    fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+    if (memory < 0 || ftruncate(memory, 1 << 20) < 0 || fd < 0 || ioctl(fd, LOOP_SET_FD, memory) < 0)
+        broken(path);
+    return fd;
+}
+
+/* A file without a name; tmpfs would only pretend. */
+static int open_direct_file(void)
 {
     const char *directory = getenv("TMPDIR");
     struct statfs info;
@@ -91,6 +112,7 @@ BEHAVIOUR(buffer_o_direct, INFORMATIVE, "nor go to a file directly: QEMU refuses
           "migration/ram-poison.c (QEMU)")
 {
     struct area area = poisoned_area(SHARED);
+    int fd = platform_options.real ? open_direct_device() : open_direct_file();
 
-    return result_word(pwrite(open_direct(), page_of(&area, 1), area.page, 0));
+    return result_word(pwrite(fd, page_of(&area, 1), area.page, 0));
 }

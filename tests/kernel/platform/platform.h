@@ -56,7 +56,7 @@ struct seen {
 /* The program's options that looks want to know. */
 struct platform_options {
     _Bool patched; /* the kernel has our series */
-    _Bool real;    /* real pages may be poisoned: a virtual host */
+    _Bool real;    /* real pages may be poisoned, and devices made: a virtual host */
 };
 extern struct platform_options platform_options;
 
