@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The harness itself: what these tests rely on must be seen to work, and to fail."""
 
-from hwhosts import logrules
+from hwhosts import ktap, logrules
 from hwhosts.runner import expect, expect_equal, test
 
 MISTAKES = [
@@ -63,3 +63,35 @@ def network(world):
     answer = world.pair.a.run("python3", "-c", (
         f"import socket; print(socket.create_connection(('{world.pair.b.address}', 4300), 20).recv(9))"))
     expect("hello" in answer.stdout, answer.stdout)
+
+
+KTAP = """TAP version 13
+1..5
+# Run test: collapse (khugepaged:anon)
+ok 1 collapse
+ok 2 - collapse
+not ok 3 a lost page # 3 of 4
+ok 4 # SKIP fork on hugetlb (no huge pages)
+ok 5 guard # SKIP no guard regions
+# Totals: pass:2 fail:1 xfail:0 xpass:0 skip:2 error:0
+"""
+
+
+@test("quick")
+def selftest_results(world):  # pylint: disable=unused-argument
+    """What a selftest says is read right; in particular nothing that went wrong looks like a pass."""
+    report = ktap.report(KTAP, 1)
+    expect_equal("verdicts", report.verdicts, {
+        "collapse": "pass", "collapse #2": "pass", "a lost page": "fail",
+        "fork on hugetlb (no huge pages)": "skip", "guard": "skip"})
+    expect_equal("reasons", report.told("skip"), "fork on hugetlb (no huge pages); guard (no guard regions)")
+    for text, status, bad, verdict in (("1..1\nok 1 all\n", 0, False, "pass"),
+                                       ("1..0 # SKIP no userfaultfd\n", 4, False, "skip"),
+                                       ("works\n", 0, False, "pass"), ("", 1, True, "fail"),
+                                       ("no /dev/kvm\n", 4, False, "skip")):
+        report = ktap.report(text, status)
+        expect_equal(f"{text!r}: bad", report.bad, bad)
+        expect_equal(f"{text!r}: verdicts", set(report.verdicts.values()), {verdict})
+    early = ktap.report("1..2\nok 1 first\n", 0)
+    expect_equal("verdicts of one that ended early", early.verdicts, {"first": "pass", "the rest": "fail"})
+    expect_equal("one that crashed is bad", ktap.report("1..1\nok 1 all\n", 139).bad, True)

@@ -69,12 +69,14 @@ def _line(text):
 
 def report(output, status):
     """The Report of a program that has printed `output` and ended with `status`."""
-    verdicts, why = {}, {}
+    verdicts, why, planned = {}, {}, 0
     for text in _COLOURS.sub("", output.replace("\r", "")).splitlines():
         found = _line(text.strip())
         if not found:
-            if text.startswith("1..0"):
-                verdicts["all of it"], why["all of it"] = "skip", text.partition("SKIP")[2].strip()
+            plan = re.match(r"1\.\.(\d+)(?:.*SKIP *(.*))?", text)
+            planned = int(plan[1]) if plan else planned
+            if plan and not planned:
+                verdicts["all of it"], why["all of it"] = "skip", plan[2] or ""
             continue
         name, verdict, reason = found
         number = 2
@@ -82,6 +84,8 @@ def report(output, status):
             name = f"{found[0]} #{number}"
             number += 1
         verdicts[name], why[name] = verdict, reason
+    if len(verdicts) < planned:
+        verdicts["the rest"], why["the rest"] = "fail", f"{planned} were planned"
     if not verdicts:
         verdict = {0: "pass", SKIPPED: "skip"}.get(status, "fail")
         last = output.strip().splitlines()[-1:] or [""]
