@@ -6,7 +6,6 @@ poison-toucher counts its own SIGBUS and the kernel's "MCE: Killing" lines; see 
 
 import json
 import struct
-import sys
 
 from hwhosts import cpio
 from hwhosts.base import Deadline
@@ -63,20 +62,21 @@ def json_report(text):
 
 
 def expect_stormy(report):
-    """All the threads' touches were memory errors, and they were not few."""
-    print(f"poison storm: {json.dumps(report)}", file=sys.stderr)
-    expect_equal(f"SIGBUS ({report['kernel']})", report["sigbus"], report["touches"])
-    expect(report["rounds"] > 100, f"only {report['rounds']} rounds in {STORM_SECONDS} s")
+    """All the threads' touches were memory errors; a slow machine may get to a few only. Returns a remark."""
+    expect_equal("SIGBUS", report["sigbus"], report["touches"])
+    expect(report["rounds"] > 10, f"only {report['rounds']} rounds in {STORM_SECONDS} s")
+    return (f"{report['rounds']} rounds and {report['touches']} touches in {STORM_SECONDS} s, "
+            f"{report['mce_log_lines'] + report['log_lines_lost']} lines")
 
 
-@test()
+@test(also_on=("7.3",))
 def poison_storm_is_quiet(world):
     """A hostile program, which poisons, touches and heals pages as fast as it can, cannot fill the log."""
     program = world.settings.guest_program("poison-toucher")
     host = world.pair.a
     report = json.loads(host.run(program, "--storm", STORM_SECONDS, "--count-log", check=False).stdout)
-    expect_stormy(report)
     expect_equal("lines in the kernel log", (report["mce_log_lines"], report["log_lines_lost"]), (0, 0))
+    return expect_stormy(report)
 
 
 @test()
@@ -89,9 +89,9 @@ def poison_storm_fills_the_log_of_debian(world):
         report = json_report(machine.wait_off(120))
     finally:
         machine.stop()
-    expect_stormy(report)
     expect_equal("lines in the kernel log", report["mce_log_lines"] + report["log_lines_lost"],
                  report["sigbus"])
+    return expect_stormy(report)
 
 
 class SwapErrorMachine(Machine):
