@@ -17,6 +17,7 @@ SERIES = PACKAGE.parent.parent / "kernel-patches"
 
 OTHERWISE_WITHOUT = {
     "kvm/pfnmap_hwpoison_test": ("skip", "the driver that it needs comes with the series"),
+    "mm/uffd-copy-persist": ("pass", "no change is needed for that, and none must break it"),
     "mm/pinned-fork": ("pass", "fork keeps pinned pages as it is, and has to after our changes, too"),
 }
 """What those of ours say on a kernel without the series that do not fail there."""
@@ -26,7 +27,9 @@ NOT_ALONE = {
 }
 """Those that cannot run with nothing but Debian's kernel; they are run on a stock kernel of ours."""
 
-MAY_SKIP = {}
+MAY_SKIP = {
+    "mm/pagemap-poison": "guard region",  # 6.12 has none
+}
 """By name: a pattern for the cases that cannot run in our hosts. Any other skip of ours is a failure."""
 
 SLOWER = 5

@@ -13,11 +13,12 @@ from .host import ConsoleMachine
 LIMIT = 300
 """Seconds for a program: the slowest take a minute on an idle machine."""
 
-ARGUMENTS = {"mm/uffd-poison-log": ["real"]}
+ARGUMENTS = {"mm/pagemap-poison": ["real"], "mm/uffd-poison-log": ["real"]}
 """For the programs that do all of their work only so."""
 
-# Swap, for what is paged out, on a loop device: the hosts have no disk.
+# Swap, for what is paged out, on a loop device: the hosts have no disk. Control groups are asked to do it.
 _PREPARE = """
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
 truncate -s 256M /tmp/swap
 device=$(losetup -f --show /tmp/swap)
 mkswap "$device" >/dev/null
