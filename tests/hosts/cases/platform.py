@@ -31,7 +31,8 @@ def run_alone(world, name, kernel, options):
 
 
 def expect_as_known(world, column, kernel, *options):
-    """Runs all of it on a kernel: nothing may be bad, or other than the document says, or in the log."""
+    """Runs all of it on a kernel: nothing may be bad, or other than the document says, or in the log. Returns
+    how much could be seen."""
     results, log = run_alone(world, "platform-" + column.replace(" ", "-"), kernel, options)
     bad = [line for line in results.splitlines() if '"verdict":"bad"' in line]
     expect(not bad, f"{column}: {bad}")
@@ -41,15 +42,40 @@ def expect_as_known(world, column, kernel, *options):
     table = subprocess.run([TABLE, todo, column], input=results, text=True, check=False,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     expect(table.returncode == 0, table.stdout)
+    return f"{results.count('verdict')} rows, {results.count('skipped')} not run"
 
 
 @test()
 def stock_6_12(world):
     """Debian's own kernel."""
-    expect_as_known(world, "stock 6.12", world.settings.kernel_of("6.12", "DEBIAN_KERNEL"))
+    return expect_as_known(world, "stock 6.12", world.settings.kernel_of("6.12", "DEBIAN_KERNEL"))
 
 
 @test()
 def stock_7_3(world):
     """Debian's own kernel, of its backports."""
-    expect_as_known(world, "stock 7.3", world.settings.kernel_of("7.3", "DEBIAN_KERNEL"))
+    return expect_as_known(world, "stock 7.3", world.settings.kernel_of("7.3", "DEBIAN_KERNEL"))
+
+
+@test()
+def patched_6_12(world):
+    """Debian's source with our series."""
+    return expect_as_known(world, "patched 6.12", world.settings.kernel_of("6.12"), "--patched")
+
+
+@test()
+def patched_7_3(world):
+    """The same of the newer base."""
+    return expect_as_known(world, "patched 7.3", world.settings.kernel_of("7.3"), "--patched")
+
+
+@test("full")
+def debug_6_12(world):
+    """With lock and memory checkers, which must not find anything."""
+    return expect_as_known(world, "patched 6.12", world.settings.kernel_of("6.12", "DEBUG_KERNEL"), "--patched")
+
+
+@test("full")
+def debug_7_3(world):
+    """The same of the newer base."""
+    return expect_as_known(world, "patched 7.3", world.settings.kernel_of("7.3", "DEBUG_KERNEL"), "--patched")
