@@ -7,10 +7,11 @@
  * that process has exited.
  *
  * Pages are one thing that is limited; page tables are the other. UFFDIO_POISON allocates the tables that a page
- * needs, the kernel charges them to the one who calls it, and they stay for as long as the VMM lives. One page
- * in every 2 MiB of memory that costs the VMM nothing is a table each; so a VMM could use up what the agent may
- * have (MemoryMax=). What is counted is the regions (of 2 MiB, 1 GiB and 512 GiB) that each request touches, the
- * most tables that it can need; none is ever given back.
+ * needs, the kernel charges them to the one who calls it, and many kernels (6.12 is one) keep them for as long as
+ * the VMM lives; others give empty ones back at MADV_DONTNEED (docs/platform.md), which the agent does not see.
+ * One page in every 2 MiB of memory that costs the VMM nothing is a table each; so a VMM could use up what the
+ * agent may have (MemoryMax=). What is counted is the regions (of 2 MiB, 1 GiB and 512 GiB) that each request
+ * touches, the most tables that it can need; none is ever given back.
  *
  * An account without a connection is looked at when the next one is opened, or when room is short: that takes
  * no timer and no descriptor. Reserving is done in workers, everything else in the main thread.
