@@ -113,17 +113,29 @@ linux_configure() {
     ((${#missing[@]} == 0)) || die "Linux $linux_version did not take these lines of ${linux_config[*]##*/}" "${missing[@]}"
 }
 
+# linux_tests_of PATCH...: the selftests that these patches add or change, as far as they are there
+linux_tests_of() {
+    sed -n 's|^+++ b/tools/testing/selftests/\([^/]*/.*\)\.c$|\1|p' "$@" /dev/null | sort -u | linux_programs
+}
+
+# linux_programs: of the selftests on stdin those that the tree has; other files are parts of programs
+linux_programs() {
+    local test
+    while read -r test; do
+        grep -sqE '\bmain\(|^TEST_HARNESS_MAIN' "$linux_tree/tools/testing/selftests/$test.c" && echo "$test"
+    done || true
+}
+
 # linux_own_tests: the tests to be built of the selected flavour: the kernel's own of a stock one, and of
 # the others those that the series adds or changes
 linux_own_tests() {
-    local test
+    local patches
+    mapfile -t patches < <(series_patches "$linux_series")
     if [[ $flavour == stock ]]; then
-        printf '%s\n' "${linux_tests[@]}"
+        printf '%s\n' "${linux_tests[@]}" | linux_programs
     else
-        series_patches "$linux_series" | xargs -r sed -n 's|^+++ b/tools/testing/selftests/\([^/]*/.*\)\.c$|\1|p' | sort -u
-    fi | while read -r test; do # the other files are parts of programs
-        grep -sqE '\bmain\(|^TEST_HARNESS_MAIN' "$linux_tree/tools/testing/selftests/$test.c" && echo "$test"
-    done || true
+        linux_tests_of "${patches[@]}"
+    fi
 }
 
 # linux_compile_tests OUTPUT: builds these tests. Ours are static, to run also where there is nothing but the
