@@ -29,8 +29,6 @@ NOT_ALONE = {
 
 MAY_SKIP = {
     "mm/pagemap-poison": "guard region",  # 6.12 has none
-    # Memory that is registered shares no page table any more.
-    "mm/uffd-poison-share": "page table of the other process shared|both processes registered",
 }
 """By name: a pattern for the cases that cannot run in our hosts. Any other skip of ours is a failure."""
 
