@@ -14,31 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <linux/userfaultfd.h>
-
-/* Headers older than Linux 6.6 lack UFFDIO_POISON. */
-#ifndef UFFDIO_POISON
-#define UFFD_FEATURE_POISON (1 << 14)
-#define _UFFDIO_POISON      (0x08)
-struct uffdio_poison {
-    struct uffdio_range range;
-    __u64 mode;
-    __s64 updated;
-};
-#define UFFDIO_POISON _IOWR(UFFDIO, _UFFDIO_POISON, struct uffdio_poison)
-#endif
-#ifndef UFFD_USER_MODE_ONLY
-#define UFFD_USER_MODE_ONLY 1
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT 21
-#endif
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
+#include "../../kernel/platform/compat.h"
 
 /* How many pages are swapped out, in the hope that some cannot be read back. */
 #define SWAP_PAGES 256
