@@ -35,7 +35,6 @@ linux_select() {
     linux_config=("$root"/build-aux/linux{,"-$base"}.config)
     # options that the series adds
     [[ $flavour == stock || ! -f $linux_series/config ]] || linux_config+=("$linux_series/config")
-    [[ $flavour == stock ]] || linux_config+=("$linux_series/config")
     [[ $flavour != debug ]] || linux_config+=("$root/build-aux/linux-debug.config")
     parts=("$linux_version" "$(os_id)" "$linux_recipe" "$(cat "${linux_config[@]}" | sha256sum)")
     if [[ $flavour == stock ]]; then parts+=("${linux_tests[@]}"); else parts+=("$(series_hash "$linux_series")"); fi
