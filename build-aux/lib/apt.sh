@@ -167,6 +167,24 @@ apt_refresh() {
 # newest PATTERN: the newest version on stdin that matches
 newest() { grep -E "^$1" | sort -V | tail -n 1; }
 
+# What our series do not apply to: lines "PROGRAM VERSION HASH", the hash being that of the series
+unfit=$cache/unfit
+
+# not_unfit PROGRAM SERIES: of the versions on stdin those that the series is not known not to apply to
+not_unfit() {
+    grep -vxF -f <(sed -n "s/^$1 \(.*\) $(series_hash "$2")\$/\1/p" "$unfit" 2>/dev/null) || true
+}
+
+# use_older PROGRAM VERSION SERIES: makes the program start again without that version. Debian releases new
+# ones before a series is rebased, and keeps some of those before.
+use_older() {
+    say "looking for a $1 before $2"
+    echo "$1 $2 $(series_hash "$3")" >>"$unfit"
+    rm -f "$versions"
+    cache_unlock
+    exec "$0" "${arguments[@]}"
+}
+
 # versions_of PACKAGE: all versions of a binary package
 versions_of() { our_apt apt-cache madison "$1" | awk -F' *[|] *' '$3 ~ / Packages$/ { print $2 }'; }
 
@@ -184,10 +202,11 @@ kernel_package() {
 find_versions() {
     local base version
     printf 'qemu_version=%q\n' "$(our_apt apt-cache showsrc --only-source qemu |
-        sed -n 's/^Version: //p' | newest '1:10\.0\.')"
+        sed -n 's/^Version: //p' | not_unfit qemu-10.0 "$root/qemu-patches/10.0" | newest '1:10\.0\.')"
     printf 'meson_version=%q\n' "$(versions_of meson | grep -v '~bpo' | newest '1\.')"
     for base in "${linux_bases[@]}"; do
-        version=$(versions_of "linux-source-$base" | newest "${base/./\\.}\.") || true
+        version=$(versions_of "linux-source-$base" | not_unfit "linux-$base" "$root/kernel-patches/$base" |
+            newest "${base/./\\.}\.") || true
         printf 'linux_version_%s=%q\n' "${base/./_}" "$version"
         printf 'image_package_%s=%q\n' "${base/./_}" "${version:+$(kernel_package "$version")}"
     done

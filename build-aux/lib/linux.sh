@@ -45,7 +45,7 @@ linux_select() {
 
 # linux_must_select BASE [FLAVOUR]: the same, and the end of the program if there is no such Linux
 linux_must_select() {
-    linux_select "$@" || die "Debian $apt_release and $apt_backports have no Linux $1 (any more)" \
+    linux_select "$@" || die "Debian $apt_release and $apt_backports have no Linux $1 (any more) that the series applies to" \
         "an older state of the archive has: set HWP_MIRROR to one of snapshot.debian.org, and use --refresh"
 }
 
@@ -88,7 +88,8 @@ linux_sources() {
     [[ $have != "$wanted" ]] || return 0
     [[ $have == "$stock" ]] || linux_unpack
     rm -f "$record"
-    [[ $flavour == stock ]] || apply_series "$linux_series" "$linux_tree" "Linux $linux_version"
+    [[ $flavour == stock ]] || (apply_series "$linux_series" "$linux_tree" "Linux $linux_version") ||
+        use_older "linux-$base" "$linux_version" "$linux_series"
     echo "$wanted" >"$record"
 }
 
