@@ -33,12 +33,6 @@ MAY_SKIP = {
 }
 """By name: a pattern for the cases that cannot run in our hosts. Any other skip of ours is a failure."""
 
-TRIES = {
-    "mm/pfnmap-fork": (4, "it counts page faults, and now and then there is one that it did not cause; a leaf without its "
-                          "write bit costs one each time"),
-}
-"""Those that may fail by chance: how often they are run until they pass, and why."""
-
 SLOWER = 5
 """How much more time a debug kernel gets."""
 
@@ -82,12 +76,7 @@ def expect_good(report, name):
 def one_of_ours(world, base, name, flavour="", slower=1):
     """One program on a kernel with the series."""
     machine = selftests.host(world, kernel(base, flavour), 120 * slower)
-    tries, why = TRIES.get(name, (1, ""))
-    for number in range(1, tries + 1):
-        report = selftests.run(machine, name, ours(base)[name], selftests.LIMIT * slower)
-        if not report.bad:
-            break
-    return expect_good(report, name) + (f"; run {number} times: {why}" if number > 1 else "")
+    return expect_good(selftests.run(machine, name, ours(base)[name], selftests.LIMIT * slower), name)
 
 
 def on_debug(world, base, name):
