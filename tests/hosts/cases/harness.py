@@ -23,6 +23,7 @@ EXPECTED = [
     "MCE: Killing poison-toucher:99 due to hardware memory corruption fault at 7f0000000000",
     "mce: Uncorrected hardware memory error in user-access at 1ee7000",
     "Kernel command line: console=ttyS0 oops=panic",
+    "rcu: \tRCU lockdep checking is enabled.",
 ]
 
 

@@ -21,7 +21,7 @@ RULES = re.compile(
 
 ALLOWED = [
     # Printed by every boot of a kernel with lock debugging; says only that it is there.
-    re.compile(r"Lock dependency validator|lockdep: fixing up"),
+    re.compile(r"Lock dependency validator|lockdep: fixing up|RCU lockdep checking is enabled"),
 ]
 
 FALSE_MCE = "MCE: Killing"
