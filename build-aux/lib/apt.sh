@@ -112,6 +112,8 @@ apt_stanza() {
 apt_configure() {
     [[ $(dpkg --print-architecture) == amd64 ]] || die "this needs an amd64 Debian system"
     mapfile -t mirrors < <(debian_mirrors)
+    # Systems from a bare debootstrap have no security updates; beside Debian's own archive there are some
+    [[ ${mirrors[1]-} || ${mirrors[0]-} != *://deb.debian.org/debian ]] || mirrors[1]=${mirrors[0]}-security
     [[ ! ${HWP_MIRROR-} ]] || mirrors=("${HWP_MIRROR%/}" "${HWP_SECURITY_MIRROR-}")
     [[ ${mirrors[0]} ]] || die "the system's apt sources name no Debian archive" \
         "set HWP_MIRROR (and HWP_SECURITY_MIRROR) to the URI of one"
