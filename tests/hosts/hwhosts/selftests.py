@@ -25,10 +25,18 @@ mkswap "$device" >/dev/null
 swapon "$device"
 """
 
+_NO_HUGE_PAGES = 98
+"""The status of _RUN, if the one before has left so little memory in one piece."""
+
 # A clean start for each, whatever the one before has left.
-_RUN = """
-echo 1 >/proc/sys/vm/compact_memory
-echo "$1" >/proc/sys/vm/nr_hugepages
+_RUN = f"""
+for try in 1 2 3 4 5; do
+    echo 3 >/proc/sys/vm/drop_caches
+    echo 1 >/proc/sys/vm/compact_memory
+    echo "$1" >/proc/sys/vm/nr_hugepages
+    [ "$(cat /proc/sys/vm/nr_hugepages)" = "$1" ] && break
+done
+[ "$(cat /proc/sys/vm/nr_hugepages)" = "$1" ] || exit {_NO_HUGE_PAGES}
 shift
 directory=$(mktemp -d)
 mount -t tmpfs tmpfs "$directory"
@@ -65,6 +73,8 @@ def run(machine, name, path, limit=LIMIT, huge_pages=128):
     except HarnessError as error:
         found = logrules.offences(machine.serial_text())
         raise HarnessError(f"{name}: {error}: {'; '.join(found[:3])}") from error
+    if result.status == _NO_HUGE_PAGES:
+        raise HarnessError(f"{name}: the host cannot make {huge_pages} huge pages")
     return ktap.report(result.stdout, result.status)
 
 
