@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The table ../matrix, and docs/modes.md, which says what came out of each of its rows."""
+
+import dataclasses
+import re
+
+from .base import PACKAGE, HarnessError
+
+TABLE = PACKAGE / "matrix"
+DOCUMENT = PACKAGE.parent.parent / "docs/modes.md"
+NOT_RUN = "not run"
+
+INTRODUCTION = """\
+<!-- SPDX-License-Identifier: GPL-2.0-or-later -->
+<!-- Written by HWP_UPDATE_MODES=1 ./check --full hosts, from tests/hosts/matrix and from runs. Do not edit. -->
+# Which ways of moving a guest carry its poison
+
+Each row was run between two virtual hosts, with a KVM guest that has a pattern in 16,384 pages of its memory. *Carried*
+says that the guest arrived with exactly the poisoned pages poisoned, by QEMU's list and by touching each, and with
+every other page as it was. *Refused* says that it went on at the source, with its poison, and with what words QEMU refused.
+
+Poison comes *before* the migration, in its *rounds* while memory is being sent, at *switchover* when the guest has stopped,
+or in *postcopy*, when the guest runs at the destination already. It is *real* (the host's kernel has taken the page away
+and told QEMU) or *hidden*: QEMU does not know of it until the migration reads the page.
+
+| way | memory of the source | of the destination | poison comes | | |
+|---|---|---|---|---|---|
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row: a way to move, both kinds of memory, and when and how there is poison."""
+    mode: str
+    source: str
+    destination: str
+    moment: str
+    how: str
+    depth: str
+
+    @property
+    def name(self):
+        """For the name of a test."""
+        words = " ".join((self.mode, self.source, self.destination, self.moment, self.how))
+        return re.sub("[^a-zA-Z0-9=]+", "-", words)
+
+    def line(self, result):
+        """Its line in the document."""
+        return f"| {self.mode} | {self.source} | {self.destination} | {self.moment} | {self.how} | {result} |"
+
+
+def rows():
+    """All rows of the table."""
+    found = []
+    for number, line in enumerate(TABLE.read_text().splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) != len(dataclasses.fields(Row)):
+            raise HarnessError(f"{TABLE}:{number}: {len(cells)} cells")
+        found.append(Row(*cells))
+    return found
+
+
+def _results():
+    """What the document says, by the rest of its line."""
+    if not DOCUMENT.exists():
+        return {}
+    lines = re.findall(r"^(\| .* \| )([^|]+) \|$", DOCUMENT.read_text(), re.M)
+    return dict(lines)
+
+
+def known(row):
+    """What the document says of a row."""
+    return _results().get(row.line("").removesuffix(" |"), NOT_RUN)
+
+
+def record(row, result):
+    """Writes what was seen, and the whole document."""
+    results = _results()
+    results[row.line("").removesuffix(" |")] = result
+    DOCUMENT.write_text(INTRODUCTION + "".join(
+        one.line(results.get(one.line("").removesuffix(" |"), NOT_RUN)) + "\n" for one in rows()))
