@@ -10,8 +10,10 @@ without_kvm() {
     local user=()
     ((EUID == 0)) || user=(--user --map-root-user)
     # shellcheck disable=SC2016  # expands in the inner shell
-    unshare "${user[@]}" --mount bash -c '
+    unshare "${user[@]}" --mount --propagation unchanged bash -c '
         set -e
+        # What is mounted here must not show elsewhere; in a chroot, / need not be a mount
+        mount --make-rprivate / 2>/dev/null || mount --make-rprivate /dev
         old=$(mktemp -d)
         mount --rbind /dev "$old"
         mount -t tmpfs -o mode=755,size=1m tmpfs /dev
