@@ -13,6 +13,7 @@ import re
 
 from cases.precopy import expect_poisoned
 from hwhosts import matrix, poison
+from hwhosts.base import Timeout
 from hwhosts.moves import MODES, Move, Refused
 from hwhosts.runner import TESTS, Test, expect, expect_equal
 
@@ -62,11 +63,14 @@ def expect_arrived(guest, addresses):
 
 
 def refusal(refused, destination):
-    """The words of a refusal: the source's, and those of the destination, of which the source knows just that it failed."""
-    if "Sibling indicated error" in str(refused):
-        destination.wait_end()
-    words = [str(refused), *(line.partition("qemu-system-x86_64: ")[2]
-                             for line in destination.qemu_log().splitlines() if "qemu-system-x86_64: " in line)]
+    """The words of a refusal: the source's; if the destination has ended, its own, as the source knows then just that
+    it failed, or that the connection is gone, whichever comes first."""
+    try:
+        destination.wait_end(10)
+        words = [line.partition("qemu-system-x86_64: ")[2]
+                 for line in destination.qemu_log().splitlines() if "qemu-system-x86_64: " in line]
+    except Timeout:
+        words = [str(refused)]
     return "refused: " + re.sub(r"0x[0-9a-f]+", "0x…", "; ".join(words)).replace("|", "/")
 
 
