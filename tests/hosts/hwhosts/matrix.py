@@ -44,9 +44,10 @@ class Row:
         words = " ".join((self.mode, self.source, self.destination, self.moment, self.how))
         return re.sub("[^a-zA-Z0-9=]+", "-", words)
 
-    def line(self, result):
-        """Its line in the document."""
-        return f"| {self.mode} | {self.source} | {self.destination} | {self.moment} | {self.how} | {result} |"
+    @property
+    def key(self):
+        """Its line in the document, up to the result."""
+        return f"| {self.mode} | {self.source} | {self.destination} | {self.moment} | {self.how} | "
 
 
 def rows():
@@ -72,12 +73,10 @@ def _results():
 
 def known(row):
     """What the document says of a row."""
-    return _results().get(row.line("").removesuffix(" |"), NOT_RUN)
+    return _results().get(row.key, NOT_RUN)
 
 
 def record(row, result):
     """Writes what was seen, and the whole document."""
-    results = _results()
-    results[row.line("").removesuffix(" |")] = result
-    DOCUMENT.write_text(INTRODUCTION + "".join(
-        one.line(results.get(one.line("").removesuffix(" |"), NOT_RUN)) + "\n" for one in rows()))
+    results = {**_results(), row.key: result}
+    DOCUMENT.write_text(INTRODUCTION + "".join(f"{one.key}{results.get(one.key, NOT_RUN)} |\n" for one in rows()))

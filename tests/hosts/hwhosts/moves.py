@@ -7,7 +7,6 @@ ends with the guest at its destination, or raises Refused with QEMU's reason, an
 
 import dataclasses
 
-from .base import HarnessError
 from .guest import quit_politely
 from .migrate import Migration
 from .qmp import QmpError
@@ -64,20 +63,17 @@ MODES = {
     "file, background-snapshot": _file("background-snapshot"),
 }
 
-MOMENTS = ("before", "rounds", "switchover", "postcopy")
-"""When something may happen: before the start, while precopy sends, when the guest has stopped, when it runs at
-the destination and the rest of its memory is still coming."""
-
-
 class Move:
-    """One move of `source` by `mode`; `happen` is called at `moment`."""
+    """One move of `source` by `mode`; `happen` is called at `moment`: "before" the start, in the "rounds" in which precopy
+    sends, at "switchover" when the guest has stopped, or in "postcopy", when it runs at the destination and the rest of its
+    memory is still coming."""
 
-    def __init__(self, mode, source, destination, moment="before", happen=None):
+    def __init__(self, mode, source, destination, moment, happen):
         self.mode = mode
         self.source = source
         self.destination = destination
         self.moment = moment
-        self.happen = happen or (lambda: None)
+        self.happen = happen
         capabilities = ["hwpoison", *mode.capabilities]
         if not mode.to_file:
             capabilities.append("return-path")
