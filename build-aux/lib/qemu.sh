@@ -107,7 +107,7 @@ qemu_store() {
         install -D -s "$build/$file" "$new/$file"
     done
     mkdir "$new/scripts"
-    cp "$qemu_tree/src/scripts/checkpatch.pl" "$new/scripts/"
+    cp "$qemu_tree"/src/scripts/{checkpatch.pl,vmstate-static-checker.py} "$new/scripts/"
     "$new/qemu-system-x86_64" -machine none -accel help >/dev/null || die "the QEMU that was built does not run"
     cache_finish "$1" "$2"
 }
