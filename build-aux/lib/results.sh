@@ -66,7 +66,7 @@ tap_lines() {
             if (/# SKIP/) { sub(/.*# SKIP */, "", reason); print "skip " program name ": " (reason ? reason : "no reason given") }
             else if (good) print "ok " program name
             else { printf "%s", output; print "not ok " program name ": see above" }
-            output = ""; seen++; next
+            output = ""; seen++; fflush(); next
         }
         /^1\.\.[0-9]+/ { plan = substr($1, 4) + 0; planned = 1
             if (/# SKIP/) { reason = $0; sub(/.*# SKIP */, "", reason); print "skip " program ": " reason } next }
