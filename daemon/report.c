@@ -90,17 +90,6 @@ void report_status(GString *out, JsonObject *status)
         add_policy(out, json_object_get_object_member(status, "policy"));
 }
 
-/* Pads by characters, not bytes. */
-static void add_cell(GString *out, const char *text, int width)
-{
-    glong length = g_utf8_strlen(text, -1);
-
-    g_string_append(out, text);
-    for (glong i = length; i < width; i++)
-        g_string_append_c(out, ' ');
-    g_string_append_c(out, ' ');
-}
-
 /**
  * report_list() - all guests, a line each
  * @out: where to append the text
@@ -116,11 +105,10 @@ void report_list(GString *out, JsonArray *guests)
         g_autofree char *state = string_of(guest, "state");
         g_autofree char *uuid = string_of(guest, "uuid");
 
-        add_cell(out, *name ? name : "-", 24);
         g_string_append_printf(out,
-                               "%8" G_GINT64_FORMAT " %-10s %12" G_GINT64_FORMAT " %12" G_GINT64_FORMAT
+                               "%-24s %8" G_GINT64_FORMAT " %-10s %12" G_GINT64_FORMAT " %12" G_GINT64_FORMAT
                                " %8" G_GINT64_FORMAT " %s\n",
-                               int_of(guest, "pid"), state, int_of(guest, "set_pages"),
+                               *name ? name : "-", int_of(guest, "pid"), state, int_of(guest, "set_pages"),
                                int_of(guest, "pages_poisoned"), int_of(guest, "refused"), *uuid ? uuid : "-");
     }
 }
@@ -155,11 +143,10 @@ static void add_blocks(GString *out, JsonArray *blocks)
         g_autofree char *kind = string_of(block, "kind");
         gboolean shared = json_object_get_boolean_member_with_default(block, "shared", FALSE);
 
-        add_cell(out, name, 24);
         g_string_append_printf(out,
-                               "0x%016" G_GINT64_MODIFIER "x 0x%016" G_GINT64_MODIFIER "x %10" G_GINT64_FORMAT
-                               " %-9s %s\n",
-                               int_of(block, "host_virt_addr"), int_of(block, "size"),
+                               "%-24s 0x%016" G_GINT64_MODIFIER "x 0x%016" G_GINT64_MODIFIER
+                               "x %10" G_GINT64_FORMAT " %-9s %s\n",
+                               name, int_of(block, "host_virt_addr"), int_of(block, "size"),
                                int_of(block, "page_size"), kind, shared ? "yes" : "no");
     }
 }
@@ -181,9 +168,8 @@ static void add_range(GString *out, JsonObject *range, JsonArray *blocks)
         g_free(gpa);
         gpa = g_strdup_printf("0x%016" G_GINT64_MODIFIER "x", int_of(range, "guest_phys_addr"));
     }
-    add_cell(out, block, 24);
-    g_string_append_printf(out, "%18s 0x%016" G_GINT64_MODIFIER "x 0x%-10" G_GINT64_MODIFIER "x %s\n", gpa,
-                           int_of(range, "offset"), int_of(range, "length"), origin);
+    g_string_append_printf(out, "%-24s %18s 0x%016" G_GINT64_MODIFIER "x 0x%-10" G_GINT64_MODIFIER "x %s\n",
+                           block, gpa, int_of(range, "offset"), int_of(range, "length"), origin);
 }
 
 /**

@@ -4,22 +4,25 @@
  *
  * Names of guests and RAM blocks come from a VMM, which may have been taken over by its guest. Such
  * text is kept as it came (it is an identity), but never reaches a terminal or a log line as it
- * came: an escape sequence could rewrite what the operator sees. The escapes below are unambiguous
- * (a backslash is escaped too), so two different names never print alike.
+ * came: an escape sequence could rewrite what the operator sees.
+ *
+ * Everything outside ASCII is escaped. No list of the harmless rest of Unicode would be right for long:
+ * fillers and variation selectors count as letters and show nothing, a combining mark changes the letter
+ * before it, right-to-left letters reorder the columns beside them, and many letters have a twin. The
+ * escapes are unambiguous (a backslash is escaped too), so two different names never print alike.
  */
 #include "text.h"
 
-/* Characters that print as themselves: no control, no format (bidi overrides), no backslash. */
 static gboolean prints_plainly(gunichar c)
 {
-    return c != '\\' && (c == ' ' || (g_unichar_isprint(c) && !g_unichar_isspace(c)));
+    return c >= ' ' && c < 0x7f && c != '\\';
 }
 
 /**
  * text_printable() - one line of text that is safe on a terminal
  * @text: anything, NUL-terminated, perhaps not UTF-8
  *
- * Return: a new string; what does not print plainly is written as \xNN or \u{NNNN}.
+ * Return: a new string in ASCII; what does not print plainly is written as \xNN or \u{NNNN}.
  */
 char *text_printable(const char *text)
 {
@@ -42,11 +45,11 @@ char *text_printable(const char *text)
 }
 
 /**
- * text_json_for_terminal() - JSON text with nothing in it that a terminal would obey
+ * text_json_for_terminal() - JSON text with nothing in it that a terminal would obey or not show
  * @json: valid JSON, UTF-8
  *
- * A JSON generator escapes the controls below U+0020 only. Others can occur inside strings only, so
- * each can be replaced by its JSON escape, and the meaning stays the same.
+ * A JSON generator escapes the controls below U+0020 only. What is not ASCII can occur inside strings only,
+ * so each character can be replaced by its JSON escape, and the meaning stays the same.
  *
  * Return: a new string.
  */
@@ -57,7 +60,7 @@ char *text_json_for_terminal(const char *json)
     for (const char *p = json; *p; p = g_utf8_next_char(p)) {
         gunichar c = g_utf8_get_char(p);
 
-        if (c < 0x7f || g_unichar_isprint(c))
+        if (c < 0x7f)
             g_string_append_unichar(out, c);
         else if (c <= 0xffff)
             g_string_append_printf(out, "\\u%04x", c);

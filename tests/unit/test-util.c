@@ -21,7 +21,14 @@ static const struct {
 } texts[] = {
     { "", "" },
     { "plain name_1.2", "plain name_1.2" },
-    { "gr\xc3\xbc\xc3\x9f \xe6\x97\xa5\xe6\x9c\xac", "gr\xc3\xbc\xc3\x9f \xe6\x97\xa5\xe6\x9c\xac" },
+    { "gr\xc3\xbc\xc3\x9f \xe6\x97\xa5\xe6\x9c\xac", "gr\\u{00fc}\\u{00df} \\u{65e5}\\u{672c}" },
+    { "vm1\xe3\x85\xa4", "vm1\\u{3164}" },   /* a letter that shows nothing */
+    { "vm1\xe1\x85\x9f", "vm1\\u{115f}" },   /* another */
+    { "vm1\xef\xb8\x8f", "vm1\\u{fe0f}" },   /* changes how the character before it looks */
+    { "a\xcc\x81", "a\\u{0301}" },           /* joins it */
+    { "\xd7\x90-1", "\\u{05d0}-1" },         /* reorders what is beside it */
+    { "\xd0\xb0", "\\u{0430}" },             /* looks like an a */
+    { "\xf0\x9f\x98\x80", "\\u{1f600}" },
     { "\033[2J", "\\x1b[2J" },
     { "a\nb\tc\r", "a\\x0ab\\x09c\\x0d" },
     { "\x7f", "\\x7f" },
@@ -48,9 +55,9 @@ static void test_printable(void)
 static void test_json_for_terminal(void)
 {
     g_autofree char *text =
-        text_json_for_terminal("{\n \"a\": \"\x7f\xc2\x9b\xe2\x80\xae\xf3\xa0\x80\x81 \xc3\xbc\"}");
+        text_json_for_terminal("{\n \"a\": \"\x7f\xc2\x9b\xe2\x80\xae\xf3\xa0\x80\x81 \xc3\xbc\xe3\x85\xa4\"}");
 
-    g_assert_cmpstr(text, ==, "{\n \"a\": \"\\u007f\\u009b\\u202e\\udb40\\udc01 \xc3\xbc\"}");
+    g_assert_cmpstr(text, ==, "{\n \"a\": \"\\u007f\\u009b\\u202e\\udb40\\udc01 \\u00fc\\u3164\"}");
 }
 
 static void test_log_bucket(void)
