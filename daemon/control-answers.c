@@ -132,16 +132,11 @@ static gboolean answer_list(const ControlView *view, JsonObject *request, JsonBu
 
 static const Guest *guest_of(const ControlView *view, JsonObject *request, GError **error)
 {
-    const Guest *guest;
     const char *key;
 
     if (!member_string(request, "", "guest", 1, GUEST_MAX_NAME, &key, error))
         return NULL;
-    guest = inventory_find(view->inventory, key);
-    if (!guest)
-        g_set_error(error, PROTO_ERROR, PROTO_ERROR_NO_SUCH_GUEST,
-                    "no guest here has the name, UUID or process id '%s'", key);
-    return guest;
+    return inventory_find(view->inventory, key, error);
 }
 
 static gboolean answer_show(const ControlView *view, JsonObject *request, JsonBuilder *b, GError **error)

@@ -161,7 +161,7 @@ int main(int argc, char **argv)
     int status;
 
     g_option_context_set_summary(context, "Asks hwpoisond about itself and the guests of this host.\n"
-                                          "GUEST is a name, a UUID or the process id of the VMM.");
+                                          "GUEST is a name, a UUID or the process id of the VMM, or pid:N.");
     g_option_context_add_main_entries(context, options, NULL);
     if (!g_option_context_parse(context, &argc, &argv, &error)) {
         fprintf(stderr, "hwpoisonctl: %s\n", error->message);

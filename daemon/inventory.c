@@ -9,6 +9,8 @@
  */
 #include "inventory.h"
 
+#include <string.h>
+
 #include "util/proto-error.h"
 
 /**
@@ -143,37 +145,63 @@ gboolean inventory_has_room(const Inventory *inventory, const Guest *guest, gboo
     return total <= INVENTORY_MAX_RANGES;
 }
 
-static gboolean has_pid(const Guest *guest, const char *key)
+static Guest *find_pid(const Inventory *inventory, const char *key)
 {
-    g_autofree char *pid = g_strdup_printf("%d", (int)guest->peer.pid);
+    for (guint i = 0; i < inventory->guests->len; i++) {
+        Guest *guest = inventory_guest(inventory, i);
+        g_autofree char *pid = g_strdup_printf("%d", (int)guest->peer.pid);
 
-    return g_str_equal(pid, key);
+        if (g_str_equal(pid, key))
+            return guest;
+    }
+    return NULL;
 }
 
-/**
- * inventory_find() - the guest that an operator means
- * @inventory: the inventory
- * @key: a name, else a UUID, else a process id; in this order, should it fit more than one guest, but what
- *       looks like a UUID is one first: a guest must not hide another by its name
- *
- * Return: the guest, or NULL.
- */
-Guest *inventory_find(const Inventory *inventory, const char *key)
+/* A UUID is one first: nothing else is equal to one, and a guest must not hide another by its name. */
+static Guest *find_word(const Inventory *inventory, const char *key)
 {
     g_autofree char *uuid = g_ascii_strdown(key, -1);
-    Guest *by_uuid = NULL, *by_name = NULL, *by_pid = NULL;
+    Guest *by_name = NULL;
 
     for (guint i = 0; i < inventory->guests->len; i++) {
         Guest *guest = inventory_guest(inventory, i);
 
         if (same_word(guest->uuid, uuid))
-            by_uuid = guest;
-        else if (same_word(guest->name, key))
+            return guest;
+        if (same_word(guest->name, key))
             by_name = guest;
-        else if (has_pid(guest, key))
-            by_pid = guest;
     }
-    if (by_uuid)
-        return by_uuid; /* no other kind of key is equal to one */
-    return by_name ? by_name : by_pid;
+    return by_name;
+}
+
+static Guest *no_such_guest(const char *kinds, const char *key, GError **error)
+{
+    g_set_error(error, PROTO_ERROR, PROTO_ERROR_NO_SUCH_GUEST, "no guest here has the %s '%s'", kinds, key);
+    return NULL;
+}
+
+/**
+ * inventory_find() - the guest that an operator means
+ * @inventory: the inventory
+ * @key: a UUID, a name, or a process id; after "pid:" always a process id
+ * @error: PROTO_ERROR_NO_SUCH_GUEST, or PROTO_ERROR_AMBIGUOUS_GUEST if it is one guest's name and the process
+ *         id of another: names are chosen by VMMs
+ *
+ * Return: the guest, or NULL.
+ */
+Guest *inventory_find(const Inventory *inventory, const char *key, GError **error)
+{
+    const char *pid = g_str_has_prefix(key, INVENTORY_PID) ? key + strlen(INVENTORY_PID) : NULL;
+    Guest *by_pid = find_pid(inventory, pid ? pid : key);
+    Guest *by_word = pid ? NULL : find_word(inventory, key);
+
+    if (!by_pid && !by_word)
+        return no_such_guest(pid ? "process id" : "name, UUID or process id", pid ? pid : key, error);
+    if (!by_pid || !by_word || by_pid == by_word)
+        return by_pid ? by_pid : by_word;
+    g_set_error(error, PROTO_ERROR, PROTO_ERROR_AMBIGUOUS_GUEST,
+                "'%s' is the name of the guest of process %d, and the process id of another guest: "
+                "say %s%d or %s%s",
+                key, (int)by_word->peer.pid, INVENTORY_PID, (int)by_word->peer.pid, INVENTORY_PID, key);
+    return NULL;
 }

@@ -6,6 +6,7 @@
 #include "guest.h"
 
 #define INVENTORY_MAX_RANGES (4u * POISON_SET_MAX_RANGES) /* of all guests: 32 MiB */
+#define INVENTORY_PID        "pid:" /* before a process id that is to be no name */
 
 typedef struct {
     GPtrArray *guests;      /* Guest, of live connections, not owned */
@@ -22,7 +23,7 @@ Guest *inventory_replaced(const Inventory *inventory, const Guest *guest);
 void inventory_add(Inventory *inventory, Guest *guest);
 void inventory_remove(Inventory *inventory, Guest *guest);
 gboolean inventory_has_room(const Inventory *inventory, const Guest *guest, gboolean replace, guint ranges);
-Guest *inventory_find(const Inventory *inventory, const char *key);
+Guest *inventory_find(const Inventory *inventory, const char *key, GError **error);
 Guest *inventory_guest(const Inventory *inventory, guint index);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Inventory, inventory_free)

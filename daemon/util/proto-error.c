@@ -39,6 +39,7 @@ static const char *const codes[] = {
     [PROTO_ERROR_POLICY_KIND] = "policy-kind",
     [PROTO_ERROR_INTERNAL] = "internal",
     [PROTO_ERROR_NO_SUCH_GUEST] = "no-such-guest",
+    [PROTO_ERROR_AMBIGUOUS_GUEST] = "ambiguous-guest",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(codes) == PROTO_ERROR_COUNT_);
 

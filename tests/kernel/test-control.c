@@ -5,6 +5,7 @@
  * hwpoisonctl, the real program, asks about guests that this process plays: tables and JSON, lists longer
  * than one message, names that would like to drive the terminal, and the ways in which asking fails.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,6 +45,46 @@ static void expect_text(TestAgent *agent, int code, const char *wanted, const ch
     g_assert_nonnull(strstr(text, wanted));
     g_assert_true(WIFEXITED(status));
     g_assert_cmpint(WEXITSTATUS(status), ==, code);
+}
+
+typedef struct {
+    const char *path;
+    int there[2]; /* pipe: a byte after hello */
+} Other;
+
+static void be_named_like_the_parent(gpointer data)
+{
+    Other *other = data;
+    g_autoptr(Vmm) vmm = vmm_connect(other->path);
+    g_autofree char *pid = g_strdup_printf("%d", getppid());
+
+    vmm_hello(vmm, pid, "");
+    g_assert_cmpint(write(other->there[1], "", 1), ==, 1);
+    vmm_expect_eof(vmm); /* when the agent ends */
+}
+
+/* Another VMM took this process's id for its name. */
+static void test_name_is_a_pid(void)
+{
+    g_autoptr(TestAgent) agent = test_agent_start(NULL);
+    g_autoptr(Vmm) vmm = vmm_connect(agent->vmm);
+    g_autofree char *name = g_strdup_printf("%d", getpid()), *pid = g_strconcat("pid:", name, NULL);
+    g_autoptr(JsonObject) own = NULL;
+    Other other = { .path = agent->vmm };
+    pid_t child;
+    char byte;
+
+    g_assert_no_errno(pipe2(other.there, O_CLOEXEC));
+    child = test_fork(be_named_like_the_parent, &other);
+    close(other.there[1]);
+    g_assert_cmpint(read(other.there[0], &byte, 1), ==, 1);
+    close(other.there[0]);
+    vmm_hello(vmm, "vm1", "");
+    expect_text(agent, 1, "process id of another guest: say pid:", "show", name);
+    own = ctl_json(agent, "show", pid);
+    g_assert_cmpstr(json_object_get_string_member(own, "name"), ==, "vm1");
+    test_agent_stop(agent);
+    g_assert_cmpint(test_wait(child), ==, 0);
 }
 
 static void tell_layout(Vmm *vmm)
@@ -266,6 +307,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/control/show", test_show);
+    g_test_add_func("/control/name-is-a-pid", test_name_is_a_pid);
     g_test_add_func("/control/pages", test_pages);
     g_test_add_func("/control/layout-changes", test_layout_changes);
     g_test_add_func("/control/terminal", test_terminal);

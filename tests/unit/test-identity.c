@@ -140,26 +140,54 @@ static void test_room(void)
     g_assert_false(inventory_has_room(inventory, a, TRUE, 3 * POISON_SET_MAX_RANGES + 1));
 }
 
+static void expect_none(const Inventory *inventory, const char *key, ProtoError code)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_null(inventory_find(inventory, key, &error));
+    g_assert_error(error, PROTO_ERROR, (gint)code);
+}
+
 /* A UUID before a name before a process id. */
 static void test_find(void)
 {
     g_autoptr(Inventory) inventory = inventory_new();
     g_autoptr(Guest) a = guest_of("a", "0d2b3b1e-3bd0-4a3e-8a65-7d4c0d6c2f10", 100, 1);
     g_autoptr(Guest) d = guest_of("0d2b3b1e-3bd0-4a3e-8a65-7d4c0d6c2f10", "", 400, 1);
-    g_autoptr(Guest) b = guest_of("100", "", 200, 1), c = guest_of("", "", 300, 1);
+    g_autoptr(Guest) b = guest_of("77", "", 200, 1), c = guest_of("", "", 300, 1);
 
     inventory_add(inventory, d); /* a name that is the UUID of another */
     inventory_add(inventory, a);
     inventory_add(inventory, b);
     inventory_add(inventory, c);
-    g_assert_true(inventory_find(inventory, "a") == a);
-    g_assert_true(inventory_find(inventory, "0D2B3B1E-3BD0-4A3E-8A65-7D4C0D6C2F10") == a);
-    g_assert_true(inventory_find(inventory, "0d2b3b1e-3bd0-4a3e-8a65-7d4c0d6c2f10") == a);
-    g_assert_true(inventory_find(inventory, "100") == b);
-    g_assert_true(inventory_find(inventory, "200") == b);
-    g_assert_true(inventory_find(inventory, "300") == c);
-    g_assert_null(inventory_find(inventory, ""));
-    g_assert_null(inventory_find(inventory, "3"));
+    g_assert_true(inventory_find(inventory, "a", NULL) == a);
+    g_assert_true(inventory_find(inventory, "0D2B3B1E-3BD0-4A3E-8A65-7D4C0D6C2F10", NULL) == a);
+    g_assert_true(inventory_find(inventory, "0d2b3b1e-3bd0-4a3e-8a65-7d4c0d6c2f10", NULL) == a);
+    g_assert_true(inventory_find(inventory, "77", NULL) == b);
+    g_assert_true(inventory_find(inventory, "200", NULL) == b);
+    g_assert_true(inventory_find(inventory, "300", NULL) == c);
+    expect_none(inventory, "", PROTO_ERROR_NO_SUCH_GUEST);
+    expect_none(inventory, "3", PROTO_ERROR_NO_SUCH_GUEST);
+}
+
+/* Names that are somebody's process id, written in either way. */
+static void test_find_ambiguous(void)
+{
+    g_autoptr(Inventory) inventory = inventory_new();
+    g_autoptr(Guest) a = guest_of("200", "", 100, 1), b = guest_of("b", "", 200, 1);
+    g_autoptr(Guest) c = guest_of("300", "", 300, 1), d = guest_of("pid:200", "", 400, 1);
+
+    inventory_add(inventory, a);
+    inventory_add(inventory, b);
+    inventory_add(inventory, c);
+    inventory_add(inventory, d);
+    expect_none(inventory, "200", PROTO_ERROR_AMBIGUOUS_GUEST);
+    g_assert_true(inventory_find(inventory, "pid:200", NULL) == b);
+    g_assert_true(inventory_find(inventory, "pid:100", NULL) == a);
+    g_assert_true(inventory_find(inventory, "300", NULL) == c); /* its own */
+    g_assert_true(inventory_find(inventory, "pid:400", NULL) == d);
+    expect_none(inventory, "pid:b", PROTO_ERROR_NO_SUCH_GUEST);
+    expect_none(inventory, "pid:", PROTO_ERROR_NO_SUCH_GUEST);
 }
 
 int main(int argc, char **argv)
@@ -172,5 +200,6 @@ int main(int argc, char **argv)
     g_test_add_func("/identity/replacement", test_replacement);
     g_test_add_func("/identity/room", test_room);
     g_test_add_func("/identity/find", test_find);
+    g_test_add_func("/identity/find-ambiguous", test_find_ambiguous);
     return g_test_run();
 }
