@@ -24,7 +24,27 @@
 #define SO_PEERPIDFD 77
 #endif
 
-#define STAT_START_TIME 22 /* field of /proc/PID/stat, counted from 1 */
+/* Fields of /proc/PID/stat behind the name, counted from 0. */
+enum {
+    STAT_STATE = 0,
+    STAT_THREADS = 17,
+    STAT_START_TIME = 19,
+};
+
+/* What /proc/PID/stat has behind the name, which may hold anything and ends at the last ')'. */
+static char **read_stat(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
+    g_autofree char *stat = NULL;
+    g_auto(GStrv) fields = NULL;
+    const char *end;
+
+    if (!g_file_get_contents(path, &stat, NULL, NULL))
+        return NULL;
+    end = strrchr(stat, ')');
+    fields = end && end[1] == ' ' ? g_strsplit(end + 2, " ", -1) : NULL;
+    return fields && g_strv_length(fields) > STAT_START_TIME ? g_steal_pointer(&fields) : NULL;
+}
 
 /**
  * peer_start_time() - when did a process start?
@@ -35,19 +55,23 @@
  */
 int peer_start_time(pid_t pid, guint64 *ret_ticks)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
-    g_autofree char *stat = NULL;
-    const char *p;
+    g_auto(GStrv) fields = read_stat(pid);
 
-    if (!g_file_get_contents(path, &stat, NULL, NULL))
+    if (!fields)
         return -ESRCH;
-    p = strrchr(stat, ')'); /* ends field 2, which may hold anything */
-    for (int field = 2; p && field < STAT_START_TIME; field++)
-        p = strchr(p + 1, ' ');
-    if (!p)
-        return -ESRCH;
-    *ret_ticks = g_ascii_strtoull(p, NULL, 10);
+    *ret_ticks = g_ascii_strtoull(fields[STAT_START_TIME], NULL, 10);
     return 0;
+}
+
+/*
+ * Nobody has waited for it yet, but all of it has exited. A main thread that has ended looks the same, while
+ * others of its threads, and the memory, live on: then there is more than one thread.
+ */
+static gboolean is_zombie(char **fields)
+{
+    char state = fields[STAT_STATE][0];
+
+    return (state == 'Z' || state == 'X') && g_ascii_strtoull(fields[STAT_THREADS], NULL, 10) <= 1;
 }
 
 /* -1: this kernel has none; EMFILE and the like are below that, as is -ESRCH (-EPERM is not among them). */
@@ -113,11 +137,13 @@ void peer_deinit(Peer *peer)
 gboolean peer_alive(const Peer *peer)
 {
     struct pollfd poll_fd = { .fd = peer->pidfd, .events = POLLIN };
-    guint64 start_time;
+    g_auto(GStrv) fields = NULL;
 
     if (peer->pidfd >= 0)
         return poll(&poll_fd, 1, 0) == 0;
-    return peer_start_time(peer->pid, &start_time) == 0 && start_time == peer->start_time;
+    fields = read_stat(peer->pid);
+    return fields && !is_zombie(fields) &&
+           g_ascii_strtoull(fields[STAT_START_TIME], NULL, 10) == peer->start_time;
 }
 
 /**

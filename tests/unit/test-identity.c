@@ -5,9 +5,12 @@
  * Real processes: this one, a child that lives, and one that has exited.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -67,6 +70,86 @@ static void test_no_process(void)
         _exit(0);
     g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
     g_assert_cmpint(peer_start_time(pid, &start), ==, -ESRCH);
+}
+
+static Peer peer_without_pidfd(pid_t pid)
+{
+    Peer peer = { .pid = pid, .pidfd = -1 };
+
+    g_assert_cmpint(peer_start_time(pid, &peer.start_time), ==, 0);
+    return peer;
+}
+
+/* Nobody has waited for it: its number and start time are still there. */
+static void test_zombie(void)
+{
+    int fds[2];
+    Peer peer;
+    pid_t pid;
+
+    g_assert_no_errno(pipe2(fds, O_CLOEXEC));
+    pid = fork();
+    if (pid == 0) {
+        char byte;
+
+        close(fds[1]);
+        _exit(read(fds[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    peer = peer_without_pidfd(pid);
+    g_assert_true(peer_alive(&peer));
+    close(fds[0]);
+    close(fds[1]);
+    g_assert_no_errno(waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT));
+    g_assert_false(peer_alive(&peer));
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+    g_assert_false(peer_alive(&peer));
+}
+
+static gboolean main_thread_is_zombie(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
+    g_autofree char *stat = NULL;
+
+    g_assert_true(g_file_get_contents(path, &stat, NULL, NULL));
+    return g_str_has_prefix(strrchr(stat, ')'), ") Z");
+}
+
+static void *tell_and_stay(void *arg)
+{
+    while (!main_thread_is_zombie(getpid()))
+        sched_yield();
+    if (write(*(int *)arg, "", 1) == 1)
+        pause();
+    _exit(1);
+}
+
+/* A process whose main thread has ended shows as a zombie, too, and lives. */
+static void test_main_thread_gone(void)
+{
+    static int fds[2];
+    pthread_t thread;
+    char byte;
+    Peer peer;
+    pid_t pid;
+
+    g_assert_no_errno(pipe2(fds, O_CLOEXEC));
+    pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (pthread_create(&thread, NULL, tell_and_stay, &fds[1]) == 0)
+            pthread_exit(NULL);
+        _exit(1);
+    }
+    close(fds[1]);
+    g_assert_cmpint(read(fds[0], &byte, 1), ==, 1);
+    g_assert_true(main_thread_is_zombie(pid));
+    peer = peer_without_pidfd(pid);
+    g_assert_true(peer_alive(&peer));
+    g_assert_no_errno(kill(pid, SIGKILL));
+    g_assert_no_errno(waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT));
+    g_assert_false(peer_alive(&peer));
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+    close(fds[0]);
 }
 
 static Guest *guest_of(const char *name, const char *uuid, pid_t pid, guint64 start_time)
@@ -196,6 +279,8 @@ int main(int argc, char **argv)
     g_test_add_func("/identity/self", test_self);
     g_test_add_func("/identity/odd-name", test_odd_name);
     g_test_add_func("/identity/no-process", test_no_process);
+    g_test_add_func("/identity/zombie", test_zombie);
+    g_test_add_func("/identity/main-thread-gone", test_main_thread_gone);
     g_test_add_func("/identity/claims", test_claims);
     g_test_add_func("/identity/replacement", test_replacement);
     g_test_add_func("/identity/room", test_room);
