@@ -13,6 +13,12 @@
  * agent may have (MemoryMax=). What is counted is the regions (of 2 MiB, 1 GiB and 512 GiB) that each request
  * touches, the most tables that it can need; none is ever given back.
  *
+ * A process is not all that a VMM can be: it can have children, each with its own account. So the processes
+ * of one cgroup have a quarter of all regions together, and one bucket of log lines, which neither a new
+ * connection nor a new process refills. libvirt and systemd put each guest in a cgroup of its own, which its
+ * processes cannot leave; a user id would not do, as libvirt runs all guests as one. Guests that somebody
+ * starts in one session have one share together: an honest guest needs a region for each bad page at most.
+ *
  * An account without a connection is looked at when the next one is opened, or when room is short: that takes
  * no timer and no descriptor. Reserving is done in workers, everything else in the main thread.
  */
@@ -20,19 +26,37 @@
 
 #include "util/proto-error.h"
 
+/* A cgroup. It stays while it has accounts, and then until its bucket is as good as that of a new one. */
+typedef struct {
+    char *cgroup;
+    guint accounts;
+    guint64 tables;
+    LogBucket bucket;
+} Group;
+
 struct Ledger {
     GMutex lock;
     GPtrArray *accounts; /* Account, owned */
+    GPtrArray *groups;   /* Group, owned */
     guint64 tables;      /* of all accounts */
 };
 
 struct Account {
     Ledger *ledger;
+    Group *group;
     Peer peer; /* without pidfd */
     guint users;
     guint64 pages;
     guint64 tables;
 };
+
+static void group_free(gpointer data)
+{
+    Group *group = data;
+
+    g_free(group->cgroup);
+    g_free(group);
+}
 
 /**
  * ledger_new() - a ledger without accounts
@@ -43,6 +67,7 @@ Ledger *ledger_new(void)
 
     g_mutex_init(&ledger->lock);
     ledger->accounts = g_ptr_array_new_with_free_func(g_free);
+    ledger->groups = g_ptr_array_new_with_free_func(group_free);
     return ledger;
 }
 
@@ -55,6 +80,7 @@ void ledger_free(Ledger *ledger)
     if (!ledger)
         return;
     g_ptr_array_unref(ledger->accounts);
+    g_ptr_array_unref(ledger->groups);
     g_mutex_clear(&ledger->lock);
     g_free(ledger);
 }
@@ -73,6 +99,8 @@ static void forget(Ledger *ledger, guint index)
     const Account *account = g_ptr_array_index(ledger->accounts, index);
 
     ledger->tables -= account->tables;
+    account->group->tables -= account->tables;
+    account->group->accounts--;
     g_ptr_array_remove_index_fast(ledger->accounts, index);
 }
 
@@ -84,6 +112,47 @@ static void forget_dead(Ledger *ledger)
         if (account->users == 0 && !peer_alive(&account->peer))
             forget(ledger, i - 1);
     }
+}
+
+static void forget_idle_groups(Ledger *ledger)
+{
+    gint64 now = g_get_monotonic_time();
+
+    for (guint i = ledger->groups->len; i > 0; i--) {
+        Group *group = g_ptr_array_index(ledger->groups, i - 1);
+
+        if (group->accounts == 0 && log_bucket_is_full(&group->bucket, now))
+            g_ptr_array_remove_index_fast(ledger->groups, i - 1);
+    }
+}
+
+static Group *group_of(Ledger *ledger, const char *cgroup)
+{
+    Group *group;
+
+    for (guint i = 0; i < ledger->groups->len; i++) {
+        group = g_ptr_array_index(ledger->groups, i);
+        if (g_str_equal(group->cgroup, cgroup))
+            return group;
+    }
+    group = g_new0(Group, 1);
+    group->cgroup = g_strdup(cgroup);
+    group->bucket = LOG_BUCKET(100, 60);
+    g_ptr_array_add(ledger->groups, group);
+    return group;
+}
+
+static Account *account_new(Ledger *ledger, const Peer *peer, const char *cgroup)
+{
+    Account *account = g_new0(Account, 1);
+
+    account->ledger = ledger;
+    account->peer = *peer;
+    account->peer.pidfd = -1;
+    account->group = group_of(ledger, cgroup);
+    account->group->accounts++;
+    g_ptr_array_add(ledger->accounts, account);
+    return account;
 }
 
 static Account *find(Ledger *ledger, const Peer *peer)
@@ -101,23 +170,20 @@ static Account *find(Ledger *ledger, const Peer *peer)
  * ledger_open_account() - the account of a process
  * @ledger: the ledger
  * @peer: the process
+ * @cgroup: where it is; see peer_cgroup()
  *
  * Return: its account, for account_close().
  */
-Account *ledger_open_account(Ledger *ledger, const Peer *peer)
+Account *ledger_open_account(Ledger *ledger, const Peer *peer, const char *cgroup)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&ledger->lock);
     Account *account;
 
     forget_dead(ledger);
+    forget_idle_groups(ledger);
     account = find(ledger, peer);
-    if (!account) {
-        account = g_new0(Account, 1);
-        account->ledger = ledger;
-        account->peer = *peer;
-        account->peer.pidfd = -1;
-        g_ptr_array_add(ledger->accounts, account);
-    }
+    if (!account)
+        account = account_new(ledger, peer, cgroup);
     account->users++;
     return account;
 }
@@ -150,16 +216,32 @@ guint64 account_pages(Account *account)
     return account ? account->pages : 0;
 }
 
+/**
+ * account_log_bucket() - the log lines of the process's cgroup
+ * @account: the account; the bucket is there for as long as it is open
+ */
+LogBucket *account_log_bucket(Account *account)
+{
+    return &account->group->bucket;
+}
+
+/* Is there room beside what others have? */
+static gboolean have_room(const Account *account, guint64 tables)
+{
+    return tables <= LEDGER_MAX_TABLES_PER_CGROUP - account->group->tables &&
+           tables <= LEDGER_MAX_TABLES - account->ledger->tables;
+}
+
 static gboolean check_tables(const Account *account, guint64 tables, GError **error)
 {
-    if (tables <= LEDGER_MAX_TABLES_PER_PROCESS - account->tables &&
-        tables <= LEDGER_MAX_TABLES - account->ledger->tables)
+    if (tables <= LEDGER_MAX_TABLES_PER_PROCESS - account->tables && have_room(account, tables))
         return TRUE;
     g_set_error(error, PROTO_ERROR, PROTO_ERROR_POLICY_PAGES,
                 "policy: pages in %" G_GUINT64_FORMAT " more regions, the process has %" G_GUINT64_FORMAT
-                " of at most %u, all have %" G_GUINT64_FORMAT " of at most %u",
-                tables, account->tables, LEDGER_MAX_TABLES_PER_PROCESS, account->ledger->tables,
-                LEDGER_MAX_TABLES);
+                " of at most %u, its cgroup %" G_GUINT64_FORMAT " of at most %u, all have %" G_GUINT64_FORMAT
+                " of at most %u",
+                tables, account->tables, LEDGER_MAX_TABLES_PER_PROCESS, account->group->tables,
+                LEDGER_MAX_TABLES_PER_CGROUP, account->ledger->tables, LEDGER_MAX_TABLES);
     return FALSE;
 }
 
@@ -179,13 +261,14 @@ gboolean account_reserve(Account *account, const Policy *policy, guint64 held, g
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&account->ledger->lock);
 
-    if (tables > LEDGER_MAX_TABLES - account->ledger->tables)
+    if (!have_room(account, tables))
         forget_dead(account->ledger);
     if (!policy_check_pages(policy, MAX(held, account->pages), pages, error) ||
         !check_tables(account, tables, error))
         return FALSE;
     account->pages += pages;
     account->tables += tables;
+    account->group->tables += tables;
     account->ledger->tables += tables;
     return TRUE;
 }

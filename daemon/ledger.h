@@ -4,9 +4,11 @@
 #include <glib.h>
 
 #include "policy.h"
+#include "util/log.h"
 #include "util/peer.h"
 
 #define LEDGER_MAX_TABLES_PER_PROCESS 8192u  /* 32 MiB of page tables */
+#define LEDGER_MAX_TABLES_PER_CGROUP  16384u
 #define LEDGER_MAX_TABLES             65536u /* 256 MiB */
 
 typedef struct Ledger Ledger;
@@ -14,9 +16,10 @@ typedef struct Account Account;
 
 Ledger *ledger_new(void);
 void ledger_free(Ledger *ledger);
-Account *ledger_open_account(Ledger *ledger, const Peer *peer);
+Account *ledger_open_account(Ledger *ledger, const Peer *peer, const char *cgroup);
 guint ledger_count(const Ledger *ledger);
 void account_close(Account *account);
+LogBucket *account_log_bucket(Account *account);
 guint64 account_pages(Account *account);
 gboolean account_reserve(Account *account, const Policy *policy, guint64 held, guint64 pages, guint64 tables,
                          GError **error);

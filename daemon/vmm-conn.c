@@ -102,13 +102,16 @@ static void take_oob_in_line(int fd)
 VmmConn *vmm_conn_new(VmmServer *server, int fd, Peer *peer)
 {
     VmmConn *conn = g_new0(VmmConn, 1);
+    g_autofree char *cgroup = peer_cgroup(peer);
 
     conn->server = server;
     conn->fd = fd;
     conn->uffd = -1;
     conn->peer = *peer;
     *peer = PEER_NULL;
+    conn->account = ledger_open_account(server->ledger, &conn->peer, cgroup);
     conn->bucket = LOG_BUCKET(20, 60);
+    conn->bucket.parent = account_log_bucket(conn->account);
     take_oob_in_line(fd);
     conn->discard = g_array_new(FALSE, FALSE, sizeof(int));
     frame_reader_init(&conn->reader);
@@ -122,6 +125,7 @@ static void conn_free(VmmConn *conn)
 {
     g_ptr_array_remove_fast(conn->server->conns, conn);
     guest_free(conn->guest);
+    account_close(conn->account);
     peer_deinit(&conn->peer);
     frame_reader_deinit(&conn->reader);
     g_array_unref(conn->discard);

@@ -23,7 +23,8 @@ typedef struct {
     VmmServer *server;
     int fd;
     FrameReader reader;
-    Peer peer; /* moves to the guest with hello */
+    Peer peer;        /* this and the account move to the guest with hello */
+    Account *account; /* or NULL */
     Guest *guest;
     int uffd; /* between poison-begin and poison-end, else -1 */
     gboolean busy;
@@ -34,7 +35,7 @@ typedef struct {
     guint deadline; /* source id, or 0 */
     guint64 session_pages;
     guint64 session_failed;
-    LogBucket bucket;
+    LogBucket bucket; /* its parent is that of the account */
 } VmmConn;
 
 struct VmmServer {

@@ -63,7 +63,7 @@ static char *handle_hello(VmmConn *conn, const VmmRequest *request, GError **err
     }
     close_replaced(conn, guest);
     conn->guest = g_steal_pointer(&guest);
-    conn->guest->account = ledger_open_account(conn->server->ledger, &conn->guest->peer);
+    conn->guest->account = g_steal_pointer(&conn->account);
     inventory_add(conn->server->inventory, conn->guest);
     vmm_conn_accept_fds(conn->fd, TRUE);
     vmm_conn_log(conn, G_LOG_LEVEL_INFO, "connected: %s %s, uuid '%s'", hello.vmm, hello.vmm_version,

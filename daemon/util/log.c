@@ -5,9 +5,10 @@
  * Two kinds of lines. log_agent() is for what the agent or its operator does. log_guest() is for
  * what a VMM causes: it carries the guest's name and process id as journal fields of their own
  * (HWPOISOND_GUEST, HWPOISOND_PID), makes the text printable, and is rationed, since a hostile VMM
- * can cause lines as fast as it can send. Each connection has a small bucket of lines, and all
- * together share a larger one, as a VMM can also come back under a new connection. A line that did
- * not fit is counted, and the next one that does says how many are missing.
+ * can cause lines as fast as it can send. Each connection has a small bucket of lines, the connections of a
+ * cgroup share another (ledger.c), as a VMM can come back under a new connection and in a new process, and
+ * all together share a larger one. A line that did not fit is counted, and the next one that does says how
+ * many are missing.
  *
  * Lines go to the journal if stderr is connected to it, else to stderr as text. No timer is
  * involved: a bucket is refilled when it is asked.
@@ -23,7 +24,7 @@
 
 static gint arg_lowest = G_LOG_LEVEL_INFO; /* atomic: worker threads log too */
 static LogBucket all_guests = { .capacity = 200, .per_minute = 300 };
-static GMutex all_guests_lock;
+static GMutex buckets_lock;
 
 static const struct {
     const char *name;
@@ -103,12 +104,7 @@ gboolean log_level_from_name(const char *name, GLogLevelFlags *ret_level)
     return FALSE;
 }
 
-/**
- * log_bucket_take() - may one more line be written?
- * @bucket: from LOG_BUCKET()
- * @now: monotonic time in microseconds, above 0
- */
-gboolean log_bucket_take(LogBucket *bucket, gint64 now)
+static void fill(LogBucket *bucket, gint64 now)
 {
     double gained = (double)(now - bucket->filled_at) * bucket->per_minute / (60.0 * G_USEC_PER_SEC);
 
@@ -117,6 +113,27 @@ gboolean log_bucket_take(LogBucket *bucket, gint64 now)
     else
         bucket->tokens = MIN(bucket->tokens + gained, bucket->capacity);
     bucket->filled_at = now;
+}
+
+/**
+ * log_bucket_is_full() - is it as good as a new one?
+ * @bucket: from LOG_BUCKET(), in use by nobody
+ * @now: monotonic time in microseconds, above 0
+ */
+gboolean log_bucket_is_full(LogBucket *bucket, gint64 now)
+{
+    fill(bucket, now);
+    return bucket->tokens >= bucket->capacity;
+}
+
+/**
+ * log_bucket_take() - may one more line be written?
+ * @bucket: from LOG_BUCKET()
+ * @now: monotonic time in microseconds, above 0
+ */
+gboolean log_bucket_take(LogBucket *bucket, gint64 now)
+{
+    fill(bucket, now);
     if (bucket->tokens < 1) {
         bucket->dropped++;
         return FALSE;
@@ -125,17 +142,27 @@ gboolean log_bucket_take(LogBucket *bucket, gint64 now)
     return TRUE;
 }
 
-/* Both buckets must have room; returns how many lines were lost before this one, or -1. */
-static int take_from_both(LogBucket *bucket)
+static LogBucket *parent_of(const LogBucket *bucket)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&all_guests_lock);
-    gint64 now = g_get_monotonic_time();
-    guint dropped;
+    if (bucket == &all_guests)
+        return NULL;
+    return bucket->parent ? bucket->parent : &all_guests;
+}
 
-    if (!log_bucket_take(bucket, now) || !log_bucket_take(&all_guests, now))
-        return -1;
-    dropped = bucket->dropped + all_guests.dropped;
-    bucket->dropped = all_guests.dropped = 0;
+/* Each bucket on the way must have room; returns how many lines were lost before this one, or -1. */
+static int take_from_all(LogBucket *bucket)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&buckets_lock);
+    gint64 now = g_get_monotonic_time();
+    guint dropped = 0;
+
+    for (LogBucket *b = bucket; b; b = parent_of(b))
+        if (!log_bucket_take(b, now))
+            return -1;
+    for (LogBucket *b = bucket; b; b = parent_of(b)) {
+        dropped += b->dropped;
+        b->dropped = 0;
+    }
     return (int)MIN(dropped, G_MAXINT);
 }
 
@@ -172,7 +199,7 @@ static char *printable_name(const char *guest)
  * @pid: of the VMM
  * @format: printf-like; the result may hold text from the VMM
  *
- * Safe in any thread, as long as @bucket is used by one at a time.
+ * Safe in any thread.
  */
 void log_guest(LogBucket *bucket, GLogLevelFlags level, const char *guest, pid_t pid, const char *format, ...)
 {
@@ -183,7 +210,7 @@ void log_guest(LogBucket *bucket, GLogLevelFlags level, const char *guest, pid_t
 
     if ((gint)level > g_atomic_int_get(&arg_lowest))
         return;
-    dropped = take_from_both(bucket);
+    dropped = take_from_all(bucket);
     if (dropped < 0)
         return;
     va_start(args, format);

@@ -147,6 +147,26 @@ gboolean peer_alive(const Peer *peer)
 }
 
 /**
+ * peer_cgroup() - which cgroup is it in?
+ * @peer: an identified peer, alive
+ *
+ * A process cannot leave its cgroup by itself, nor can its children; libvirt and systemd give each guest its
+ * own.
+ *
+ * Return: a new string, equal for processes of the same cgroup; of this process alone where there are no
+ * cgroups.
+ */
+char *peer_cgroup(const Peer *peer)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/cgroup", (int)peer->pid);
+    char *cgroup;
+
+    if (g_file_get_contents(path, &cgroup, NULL, NULL))
+        return cgroup;
+    return g_strdup_printf("process %d of %" G_GUINT64_FORMAT, (int)peer->pid, peer->start_time);
+}
+
+/**
  * peer_same_process() - are these one process?
  * @a: an identified peer
  * @b: another

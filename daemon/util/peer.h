@@ -16,5 +16,6 @@ typedef struct {
 int peer_init(Peer *peer, int sock);
 void peer_deinit(Peer *peer);
 gboolean peer_alive(const Peer *peer);
+char *peer_cgroup(const Peer *peer);
 gboolean peer_same_process(const Peer *a, const Peer *b);
 int peer_start_time(pid_t pid, guint64 *ret_ticks);

@@ -311,6 +311,24 @@ static void test_memfds(void)
     expect_others_served(agent);
 }
 
+/* All lines together are 200 at once: who connects again and again must not get them all. */
+static void test_log_flood(void)
+{
+    g_autoptr(TestAgent) agent = test_agent_start(NULL);
+    g_autofree char *log = NULL;
+    g_auto(GStrv) parts = NULL;
+
+    for (guint i = 0; i < 300; i++) {
+        g_autoptr(Vmm) vmm = vmm_connect(agent->vmm);
+
+        vmm_hello(vmm, "again", "");
+    }
+    log = test_agent_read_log(agent);
+    parts = g_strsplit(log, "connected: test-vmm", -1);
+    g_assert_cmpuint(g_strv_length(parts), >, 90);
+    g_assert_cmpuint(g_strv_length(parts), <, 190);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -328,5 +346,6 @@ int main(int argc, char **argv)
     g_test_add_func("/hostile/no-leak", test_no_leak);
     g_test_add_func("/hostile/ranges", test_ranges);
     g_test_add_func("/hostile/memfds", test_memfds);
+    g_test_add_func("/hostile/log-flood", test_log_flood);
     return g_test_run();
 }

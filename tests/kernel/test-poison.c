@@ -6,10 +6,14 @@
  * at: poisoned ones must answer EHWPOISON, all others must hold what was written into them.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "test-agent.h"
@@ -286,7 +290,10 @@ static void test_policy_of_process(void)
     session_end(&s);
 }
 
-#define REGION (2ULL << 20)
+#define REGION          (2ULL << 20)
+#define TELL_FAR_LAYOUT \
+    "\"blocks\":[{\"name\":\"far\",\"host_virt_addr\":%llu,\"size\":%llu,\"page_size\":4096," \
+    "\"kind\":\"anonymous\",\"shared\":false}]", 1ULL << 40, 10000 * REGION
 
 /* One page in each region, from the first on. */
 static JsonObject *poison_scattered(Vmm *vmm, guint first, guint n)
@@ -304,10 +311,7 @@ static void test_regions(void)
     Session s = session_begin(NULL);
     g_autoptr(JsonObject) too_many = NULL, some = NULL, more = NULL;
 
-    vmm_call_ok(s.vmm, -1, "layout",
-                "\"blocks\":[{\"name\":\"far\",\"host_virt_addr\":%llu,\"size\":%llu,\"page_size\":4096,"
-                "\"kind\":\"anonymous\",\"shared\":false}]",
-                1ULL << 40, 10000 * REGION);
+    vmm_call_ok(s.vmm, -1, "layout", TELL_FAR_LAYOUT);
     too_many = poison_scattered(s.vmm, 0, 8193);
     vmm_expect_error(too_many, "policy-pages");
     some = poison_scattered(s.vmm, 0, 8000);
@@ -315,6 +319,79 @@ static void test_regions(void)
     more = poison_scattered(s.vmm, 8000, 200);
     vmm_expect_error(more, "policy-pages");
     session_end(&s);
+}
+
+typedef struct {
+    TestAgent *agent;
+    Ram *ram;
+    gboolean refused; /* is expected */
+    int done[2];      /* pipe: a byte when it has its answer */
+    int end[2];       /* pipe: closed when it shall exit */
+} Child;
+
+static void poison_as_child(gpointer data)
+{
+    const Child *child = data;
+    g_autoptr(Vmm) vmm = vmm_connect(child->agent->vmm);
+    g_autoptr(JsonObject) answer = NULL;
+    char byte;
+
+    if (child->end[1] >= 0)
+        close(child->end[1]);
+    vmm_hello(vmm, "", "");
+    vmm_call_ok(vmm, -1, "layout", TELL_FAR_LAYOUT);
+    ram_begin(vmm, child->ram, 1);
+    answer = poison_scattered(vmm, 0, 8000);
+    if (child->refused)
+        vmm_expect_error(answer, "policy-pages");
+    else
+        expect_poisoned(answer, 8000, 8000);
+    vmm_call_ok(vmm, -1, "poison-end", "%s", "");
+    g_assert_no_errno(shutdown(vmm->fd, SHUT_WR));
+    vmm_expect_eof(vmm); /* nothing of the connection is left in the agent */
+    g_assert_cmpint(write(child->done[1], "", 1), ==, 1);
+    g_assert_cmpint(read(child->end[0], &byte, 1), ==, 0);
+}
+
+static pid_t start_child(Child *child)
+{
+    pid_t pid = test_fork(poison_as_child, child);
+    struct pollfd p = { .fd = child->done[0], .events = POLLIN };
+    char byte;
+
+    g_assert_cmpint(poll(&p, 1, DEADLINE_MS), ==, 1);
+    g_assert_cmpint(read(child->done[0], &byte, 1), ==, 1);
+    return pid;
+}
+
+/*
+ * Two children of one VMM take all that a process may have each: then nothing is left for a third, while they
+ * live. When they have ended it gets its share, though nobody has waited for them.
+ */
+static void test_regions_of_children(void)
+{
+    g_autoptr(TestAgent) agent = test_agent_start(NULL);
+    g_autoptr(Ram) ram = ram_new(RAM_ANONYMOUS, 1);
+    Child child = { .agent = agent, .ram = ram };
+    pid_t pids[4];
+
+    g_assert_no_errno(pipe2(child.done, O_CLOEXEC));
+    g_assert_no_errno(pipe2(child.end, O_CLOEXEC));
+    for (guint i = 0; i < 3; i++) {
+        child.refused = i == 2;
+        pids[i] = start_child(&child);
+    }
+    close(child.end[1]);
+    child.end[1] = -1;
+    for (guint i = 0; i < 3; i++)
+        g_assert_no_errno(waitid(P_PID, (id_t)pids[i], &(siginfo_t){ 0 }, WEXITED | WNOWAIT));
+    child.refused = FALSE;
+    pids[3] = start_child(&child);
+    for (guint i = 0; i < 4; i++)
+        g_assert_cmpint(test_wait(pids[i]), ==, 0);
+    close(child.end[0]);
+    close(child.done[0]);
+    close(child.done[1]);
 }
 
 /* The page size decides what a "page" is to the limits. */
@@ -346,6 +423,7 @@ int main(int argc, char **argv)
     g_test_add_func("/poison/policy", test_policy);
     g_test_add_func("/poison/policy-of-process", test_policy_of_process);
     g_test_add_func("/poison/regions", test_regions);
+    g_test_add_func("/poison/regions-of-children", test_regions_of_children);
     g_test_add_func("/poison/page-size", test_page_size);
     return g_test_run();
 }

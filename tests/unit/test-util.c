@@ -76,6 +76,31 @@ static void test_log_bucket(void)
         g_assert_cmpint(log_bucket_take(&bucket, now), ==, i < 3);
 }
 
+static GLogWriterOutput count_line(GLogLevelFlags level, const GLogField *fields, gsize n, gpointer user_data)
+{
+    *(guint *)user_data += 1;
+    return G_LOG_WRITER_HANDLED;
+}
+
+/* Each connection has a full bucket, and all of them together one more. */
+static void test_log_parent(void)
+{
+    LogBucket parent = LOG_BUCKET(5, 1), other = LOG_BUCKET(3, 1);
+    static guint lines;
+
+    g_log_set_writer_func(count_line, &lines, NULL);
+    for (guint i = 0; i < 10; i++) {
+        LogBucket conn = LOG_BUCKET(3, 1);
+
+        conn.parent = &parent;
+        log_guest(&conn, G_LOG_LEVEL_INFO, "a", 1, "one");
+        log_guest(&conn, G_LOG_LEVEL_INFO, "a", 1, "two");
+    }
+    g_assert_cmpuint(lines, ==, 5);
+    log_guest(&other, G_LOG_LEVEL_INFO, "b", 2, "three");
+    g_assert_cmpuint(lines, ==, 6);
+}
+
 static int memfd(gsize size, int seals)
 {
     int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -168,6 +193,7 @@ int main(int argc, char **argv)
     g_test_add_func("/text/printable", test_printable);
     g_test_add_func("/text/json-for-terminal", test_json_for_terminal);
     g_test_add_func("/log/bucket", test_log_bucket);
+    g_test_add_func("/log/parent", test_log_parent);
     g_test_add_func("/fd/sealed-memfd", test_sealed_memfd);
     g_test_add_func("/fd/userfaultfd", test_userfaultfd);
     g_test_add_func("/fd/userfaultfd-by-name", test_userfaultfd_by_name);
