@@ -8,7 +8,9 @@
  * make us hold is one of each.
  *
  * Who may connect is decided by the socket's mode and group. Still a client can be broken, so a
- * message that breaks the framing ends its connection, and there is a limit of connections.
+ * message that breaks the framing, or has descriptors, ends its connection, and there is a limit of
+ * connections. A client can send descriptors all the same, so each connection whose end may block is ended by
+ * a thread (closer.c), and counts until then; with too many nobody is accepted for a while.
  */
 #include "control-server.h"
 
@@ -20,7 +22,6 @@
 #include "util/frame.h"
 #include "util/log.h"
 
-#define MAX_CONNECTIONS 32u
 #define REST_MS         1000u
 
 typedef struct {
@@ -35,8 +36,10 @@ typedef struct {
 
 struct ControlServer {
     Listener *listener;
+    Closer *closer;
     ControlView view;
     GPtrArray *conns;
+    guint closing;    /* connections that the closer has */
     guint acceptable; /* source id, or 0 */
     guint resume;     /* source id, or 0 */
 };
@@ -44,15 +47,36 @@ struct ControlServer {
 static gboolean on_acceptable(gint fd, GIOCondition condition, gpointer user_data);
 static gboolean on_ready(gint fd, GIOCondition condition, gpointer user_data);
 
+static void on_closed(gpointer user_data)
+{
+    ControlServer *server = user_data;
+
+    server->closing--;
+}
+
+/* Closes the connection and what was sent on it. */
+static void hang_up(ControlConn *conn)
+{
+    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
+
+    frame_reader_move_fds(&conn->reader, fds);
+    if (!closer_close_if_harmless(conn->fd))
+        g_array_append_val(fds, conn->fd);
+    if (fds->len == 0)
+        return;
+    conn->server->closing++;
+    closer_close(conn->server->closer, g_steal_pointer(&fds), on_closed, conn->server);
+}
+
 static void conn_free(gpointer data)
 {
     ControlConn *conn = data;
 
     if (conn->source)
         g_source_remove(conn->source);
+    hang_up(conn);
     frame_reader_deinit(&conn->reader);
     g_free(conn->answer);
-    close(conn->fd);
     g_free(conn);
 }
 
@@ -89,6 +113,8 @@ static gboolean conn_read(ControlConn *conn)
 
     if (r != FRAME_E_MESSAGE)
         return r == FRAME_E_MORE;
+    if (conn->reader.n_fds > 0)
+        return FALSE;
     conn->answer = control_answer(&conn->server->view, conn->reader.body, conn->reader.size, &conn->last);
     frame_reader_reset(&conn->reader);
     return conn_write(conn);
@@ -124,14 +150,11 @@ static gboolean on_rested(gpointer user_data)
 static gboolean on_acceptable(gint fd, GIOCondition condition, gpointer user_data)
 {
     ControlServer *server = user_data;
-    int conn = listener_accept(server->listener);
+    gboolean room = control_server_connections(server) < CONTROL_MAX_CONNECTIONS;
+    int conn = room ? listener_accept(server->listener) : -EBUSY;
 
-    if (conn >= 0 && server->conns->len < MAX_CONNECTIONS) {
-        conn_new(server, conn);
-        return G_SOURCE_CONTINUE;
-    }
     if (conn >= 0) {
-        close(conn);
+        conn_new(server, conn);
         return G_SOURCE_CONTINUE;
     }
     if (conn == -EAGAIN || conn == -ECONNABORTED || conn == -EINTR)
@@ -144,13 +167,15 @@ static gboolean on_acceptable(gint fd, GIOCondition condition, gpointer user_dat
 /**
  * control_server_new() - begin to answer questions
  * @listener: the socket; must outlive the server
+ * @closer: for up to CONTROL_MAX_CONNECTIONS threads; must outlive the server
  * @view: what to answer from; copied, what it points to must outlive the server
  */
-ControlServer *control_server_new(Listener *listener, const ControlView *view)
+ControlServer *control_server_new(Listener *listener, Closer *closer, const ControlView *view)
 {
     ControlServer *server = g_new0(ControlServer, 1);
 
     server->listener = listener;
+    server->closer = closer;
     server->view = *view;
     server->conns = g_ptr_array_new_with_free_func(conn_free);
     server->acceptable = g_unix_fd_add(listener->fd, G_IO_IN, on_acceptable, server);
@@ -168,17 +193,38 @@ void control_server_set_policy(ControlServer *server, const Policy *policy)
 }
 
 /**
- * control_server_free() - stop, and close all connections
+ * control_server_connections() - how many connections there are, those included that are being closed
+ * @server: the server
+ */
+guint control_server_connections(const ControlServer *server)
+{
+    return server->conns->len + server->closing;
+}
+
+/**
+ * control_server_stop() - accept nobody, and close all connections
+ * @server: the server
+ *
+ * The end of some may take a while; see control_server_connections().
+ */
+void control_server_stop(ControlServer *server)
+{
+    if (server->acceptable)
+        g_source_remove(server->acceptable);
+    if (server->resume)
+        g_source_remove(server->resume);
+    server->acceptable = server->resume = 0;
+    g_ptr_array_set_size(server->conns, 0);
+}
+
+/**
+ * control_server_free() - free a stopped server without connections
  * @server: the server, or NULL
  */
 void control_server_free(ControlServer *server)
 {
     if (!server)
         return;
-    if (server->acceptable)
-        g_source_remove(server->acceptable);
-    if (server->resume)
-        g_source_remove(server->resume);
     g_ptr_array_unref(server->conns);
     g_free(server);
 }

@@ -5,8 +5,11 @@
 
 #include "config.h"
 #include "inventory.h"
+#include "util/closer.h"
 #include "util/listener.h"
 #include "vmm-server.h"
+
+#define CONTROL_MAX_CONNECTIONS 32u
 
 typedef struct ControlServer ControlServer;
 
@@ -18,7 +21,9 @@ typedef struct {
     Policy policy;
 } ControlView;
 
-ControlServer *control_server_new(Listener *listener, const ControlView *view);
+ControlServer *control_server_new(Listener *listener, Closer *closer, const ControlView *view);
+void control_server_stop(ControlServer *server);
+guint control_server_connections(const ControlServer *server);
 void control_server_free(ControlServer *server);
 void control_server_set_policy(ControlServer *server, const Policy *policy);
 

@@ -47,6 +47,7 @@ typedef struct {
     Inventory *inventory;
     PoisonPool *pool;
     Closer *closer;
+    Closer *control_closer;
     Listener *vmm_listener;
     Listener *control_listener;
     VmmServer *vmm_server;
@@ -116,7 +117,8 @@ static gboolean start(Daemon *d, GError **error)
     log_set_level(d->config->log_level);
     d->pool = poison_pool_new(d->config->max_connections, error);
     d->closer = d->pool ? closer_new(1, error) : NULL; /* the server asks for more */
-    if (!d->closer || !open_listeners(d, error))
+    d->control_closer = d->closer ? closer_new(CONTROL_MAX_CONNECTIONS, error) : NULL;
+    if (!d->control_closer || !open_listeners(d, error))
         return FALSE;
     d->inventory = inventory_new();
     d->vmm_server = vmm_server_new(d->vmm_listener, d->config, d->inventory, d->pool,
@@ -125,7 +127,7 @@ static gboolean start(Daemon *d, GError **error)
                           .vmm_server = d->vmm_server,
                           .vmm_socket = d->vmm_listener->path,
                           .policy = d->config->policy };
-    d->control_server = control_server_new(d->control_listener, &view);
+    d->control_server = control_server_new(d->control_listener, d->control_closer, &view);
     return TRUE;
 }
 
@@ -191,35 +193,41 @@ static gboolean on_drain_deadline(gpointer user_data)
     return G_SOURCE_CONTINUE;
 }
 
+static guint connections(const Daemon *d)
+{
+    return vmm_server_connections(d->vmm_server) + control_server_connections(d->control_server);
+}
+
 /* Lets workers finish; FALSE if some did not. */
 static gboolean drain(Daemon *d)
 {
     gboolean late = FALSE;
     guint timer = g_timeout_add(DRAIN_MS, on_drain_deadline, &late);
 
-    while (vmm_server_connections(d->vmm_server) > 0 && !late)
+    while (connections(d) > 0 && !late)
         g_main_context_iteration(NULL, TRUE);
     g_source_remove(timer);
-    return vmm_server_connections(d->vmm_server) == 0;
+    return connections(d) == 0;
 }
 
 /* Frees everything; FALSE if a worker still needs some of it. */
 static gboolean stop(Daemon *d)
 {
-    gboolean drained = TRUE;
+    gboolean serving = d->control_server != NULL; /* the last that start() makes */
 
-    g_clear_pointer(&d->control_server, control_server_free);
-    if (d->vmm_server)
+    if (serving) {
+        control_server_stop(d->control_server);
         vmm_server_stop(d->vmm_server);
+    }
     g_clear_pointer(&d->control_listener, listener_free);
     g_clear_pointer(&d->vmm_listener, listener_free);
-    if (d->vmm_server)
-        drained = drain(d);
-    if (!drained)
+    if (serving && !drain(d))
         return FALSE;
+    g_clear_pointer(&d->control_server, control_server_free);
     g_clear_pointer(&d->vmm_server, vmm_server_free);
     g_clear_pointer(&d->pool, poison_pool_free);
     g_clear_pointer(&d->closer, closer_free);
+    g_clear_pointer(&d->control_closer, closer_free);
     g_clear_pointer(&d->inventory, inventory_free);
     g_clear_pointer(&d->config, config_free);
     g_clear_pointer(&d->loop, g_main_loop_unref);

@@ -83,14 +83,6 @@ void vmm_conn_accept_fds(int fd, gboolean accept)
     setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &value, sizeof(value));
 }
 
-/* Out-of-band bytes come in line: others the kernel drops in recvmsg(), with the descriptors they carry. */
-static void take_oob_in_line(int fd)
-{
-    int on = 1;
-
-    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
-}
-
 /**
  * vmm_conn_new() - begin to serve a connection
  * @server: the server
@@ -112,7 +104,6 @@ VmmConn *vmm_conn_new(VmmServer *server, int fd, Peer *peer)
     conn->account = ledger_open_account(server->ledger, &conn->peer, cgroup);
     conn->bucket = LOG_BUCKET(20, 60);
     conn->bucket.parent = account_log_bucket(conn->account);
-    take_oob_in_line(fd);
     conn->discard = g_array_new(FALSE, FALSE, sizeof(int));
     frame_reader_init(&conn->reader);
     conn->readable = g_unix_fd_add(fd, G_IO_IN, on_readable, conn);

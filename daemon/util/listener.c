@@ -236,6 +236,14 @@ void listener_free(Listener *l)
     g_free(l);
 }
 
+/* Out-of-band bytes come in line: others the kernel drops in recvmsg(), with the descriptors they carry. */
+static void take_oob_in_line(int fd)
+{
+    int on = 1;
+
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
+}
+
 /**
  * listener_accept() - the next connection
  * @l: a listener
@@ -246,5 +254,8 @@ int listener_accept(Listener *l)
 {
     int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-    return fd >= 0 ? fd : -errno;
+    if (fd < 0)
+        return -errno;
+    take_oob_in_line(fd);
+    return fd;
 }

@@ -219,6 +219,56 @@ static void test_before_hello(void)
     linger_end(&l);
 }
 
+#define LIST "{\"type\":\"list\",\"id\":1}"
+
+static void send_in_message(Vmm *client, int fd)
+{
+    vmm_send(client, LIST, &fd, 1);
+}
+
+static void send_behind_last_message(Vmm *client, int fd)
+{
+    vmm_send(client, "x", NULL, 0);
+    vmm_send(client, LIST, &fd, 1);
+}
+
+static void send_in_half_a_message(Vmm *client, int fd)
+{
+    vmm_send_bytes(client, "\x20\0\0\0{", 5, &fd, 1);
+    g_assert_no_errno(shutdown(client->fd, SHUT_WR));
+}
+
+static void send_with_out_of_band_byte(Vmm *client, int fd)
+{
+    g_assert_cmpint(send_fd(client->fd, fd, MSG_OOB), ==, 1);
+    g_assert_no_errno(shutdown(client->fd, SHUT_WR));
+}
+
+/* The control socket wants no descriptors. */
+static void test_control_socket(void)
+{
+    static void (*const ways[])(Vmm *client, int fd) = {
+        send_in_message,
+        send_behind_last_message,
+        send_in_half_a_message,
+        send_with_out_of_band_byte,
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
+        Linger l = linger_begin(FALSE);
+        g_autoptr(Vmm) hostile = vmm_connect(l.agent->control), client = NULL;
+        g_autoptr(JsonObject) answer = NULL;
+
+        ways[i](hostile, l.fd);
+        expect_others_served(&l);
+        client = vmm_connect(l.agent->control);
+        answer = vmm_call(client, -1, "list", "%s", "");
+        g_assert_true(json_object_has_member(answer, "guests"));
+        release(&l);
+        linger_end(&l);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -233,5 +283,6 @@ int main(int argc, char **argv)
     g_test_add_func("/linger/no-memfd", test_no_memfd);
     g_test_add_func("/linger/out-of-band", test_out_of_band);
     g_test_add_func("/linger/before-hello", test_before_hello);
+    g_test_add_func("/linger/control-socket", test_control_socket);
     return g_test_run();
 }
