@@ -2,7 +2,8 @@
 /*
  * The daemon's life
  *
- * Start: read the configuration, take over or make the two sockets, tell systemd that we are ready.
+ * Start: read the configuration, take over or make the two sockets, give up the system calls that are not
+ * needed any more (sandbox.c), tell systemd that we are ready.
  * SIGHUP: read the configuration again; a bad one is reported and the old one stays; the paths of
  * sockets stay in any case. SIGTERM, SIGINT: close what no worker has, wait some seconds for those
  * that one has (their requests are answered), remove the sockets, exit. A worker that hangs in the
@@ -33,6 +34,8 @@
 #include "util/closer.h"
 #include "util/listener.h"
 #include "util/log.h"
+#include "util/notify.h"
+#include "util/sandbox.h"
 #include "vmm-server.h"
 
 #define DRAIN_MS    5000u
@@ -146,11 +149,13 @@ static void use_config(Daemon *d, Config *config)
 
 static gboolean on_reload(gpointer user_data)
 {
+    g_autofree char *reloading =
+        g_strdup_printf("RELOADING=1\nMONOTONIC_USEC=%" G_GINT64_FORMAT, g_get_monotonic_time());
     Daemon *d = user_data;
     g_autoptr(GError) error = NULL;
     Config *config;
 
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" G_GINT64_FORMAT, g_get_monotonic_time());
+    notify_send(reloading);
     config = load_config(d, &error);
     if (config) {
         use_config(d, config);
@@ -158,7 +163,7 @@ static gboolean on_reload(gpointer user_data)
     } else {
         log_agent(G_LOG_LEVEL_CRITICAL, "configuration stays as it was: %s", error->message);
     }
-    sd_notify(0, "READY=1");
+    notify_send("READY=1");
     return G_SOURCE_CONTINUE;
 }
 
@@ -172,7 +177,7 @@ static gboolean on_terminate(gpointer user_data)
 
 static gboolean on_watchdog(gpointer user_data)
 {
-    sd_notify(0, "WATCHDOG=1");
+    notify_send("WATCHDOG=1");
     return G_SOURCE_CONTINUE;
 }
 
@@ -252,15 +257,25 @@ static void tune_malloc(void)
     mallopt(M_TRIM_THRESHOLD, 64 * 1024);
 }
 
+/* From here on the process has all it needs, and nothing of a stranger's yet. */
+static void enter_sandbox(void)
+{
+    int r = sandbox_enter();
+
+    if (r < 0)
+        log_agent(G_LOG_LEVEL_WARNING, "system calls are not filtered (seccomp: %s)", g_strerror(-r));
+}
+
 static void serve(Daemon *d)
 {
     add_sources(d);
+    enter_sandbox();
     log_agent(G_LOG_LEVEL_INFO, "hwpoisond %s serves VMMs at %s", HWPOISOND_VERSION, d->vmm_listener->path);
     if (!vmm_server_can_poison(d->vmm_server))
         log_agent(G_LOG_LEVEL_WARNING, "this kernel has no UFFDIO_POISON: nothing can be poisoned");
-    sd_notify(0, "READY=1");
+    notify_send("READY=1");
     g_main_loop_run(d->loop);
-    sd_notify(0, "STOPPING=1");
+    notify_send("STOPPING=1");
 }
 
 /**
@@ -281,6 +296,7 @@ int daemon_run(const char *config_file, const char *vmm_socket, const char *cont
     raise_fd_limit();
     signal(SIGPIPE, SIG_IGN);
     log_init(G_LOG_LEVEL_INFO);
+    notify_open();
     d.loop = g_main_loop_new(NULL, FALSE);
     started = start(&d, &error);
     if (started)

@@ -18,7 +18,7 @@ versions=$cache/versions
 
 # What each part needs. One list for both Debian 12 and 13.
 packages_build=(build-essential pkg-config meson ninja-build git
-    libglib2.0-dev libjson-glib-dev libsystemd-dev)
+    libglib2.0-dev libjson-glib-dev libseccomp-dev libsystemd-dev)
 packages_qemu=(dpkg-dev debian-archive-keyring ca-certificates xz-utils patch rsync python3
     python3-venv perl libpixman-1-dev zlib1g-dev libzstd-dev libattr1-dev libcap-ng-dev
     libgnutls28-dev libtasn1-6-dev)

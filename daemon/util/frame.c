@@ -22,7 +22,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define MAX_FDS 253u /* in one message; the kernel's SCM_MAX_FD */
@@ -224,24 +223,21 @@ void frame_reader_reset(FrameReader *reader)
  * @size: its size, 1 to FRAME_MAX_BODY
  * @skip: bytes of the message (header included) that earlier calls have sent
  *
- * Never blocks, never raises SIGPIPE. Safe in any thread.
+ * Never blocks, never raises SIGPIPE. Safe in any thread. Without sendmsg(), which the agent may not use
+ * (sandbox.c).
  *
  * Return: bytes sent now (the message has FRAME_HEADER_SIZE + @size), or a negative errno.
  */
 ssize_t frame_send(int sock, const char *body, gsize size, gsize skip)
 {
     guint32 le = GUINT32_TO_LE((guint32)size);
-    gsize head = MIN(skip, FRAME_HEADER_SIZE);
-    gsize tail = skip - head;
-    struct iovec iov[2] = {
-        { .iov_base = (char *)&le + head, .iov_len = FRAME_HEADER_SIZE - head },
-        { .iov_base = (char *)body + tail, .iov_len = size - tail },
-    };
-    struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+    g_autofree char *frame = g_malloc(FRAME_HEADER_SIZE + size);
     ssize_t n;
 
+    memcpy(frame, &le, FRAME_HEADER_SIZE);
+    memcpy(frame + FRAME_HEADER_SIZE, body, size);
     do
-        n = sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        n = send(sock, frame + skip, FRAME_HEADER_SIZE + size - skip, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }

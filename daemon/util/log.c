@@ -10,14 +10,17 @@
  * all together share a larger one. A line that did not fit is counted, and the next one that does says how
  * many are missing.
  *
- * Lines go to the journal if stderr is connected to it, else to stderr as text. No timer is
- * involved: a bucket is refilled when it is asked.
+ * Lines go to the journal if stderr is connected to it, else to stderr as text. It is written to by a socket
+ * that is opened once: GLib's own writer opens one for each line, by calls that the agent denies itself
+ * (sandbox.c). No timer is involved: a bucket is refilled when it is asked.
  */
 #include "log.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "text.h"
@@ -25,6 +28,7 @@
 static gint arg_lowest = G_LOG_LEVEL_INFO; /* atomic: worker threads log too */
 static LogBucket all_guests = { .capacity = 200, .per_minute = 300 };
 static GMutex buckets_lock;
+static int journal_fd = -1;
 
 static const struct {
     const char *name;
@@ -52,6 +56,23 @@ static const char *field(const GLogField *fields, gsize n_fields, const char *ke
     return NULL;
 }
 
+/* An entry of the journal: each field as its key, a line feed, its length, its value, a line feed. */
+static gboolean send_to_journal(const GLogField *fields, gsize n_fields)
+{
+    g_autoptr(GString) entry = g_string_new(NULL);
+
+    for (gsize i = 0; i < n_fields; i++) {
+        gsize length = fields[i].length < 0 ? strlen(fields[i].value) : (gsize)fields[i].length;
+        guint64 le = GUINT64_TO_LE((guint64)length);
+
+        g_string_append_printf(entry, "%s\n", fields[i].key);
+        g_string_append_len(entry, (const char *)&le, sizeof(le));
+        g_string_append_len(entry, fields[i].value, (gssize)length);
+        g_string_append_c(entry, '\n');
+    }
+    return send(journal_fd, entry->str, entry->len, MSG_NOSIGNAL) >= 0;
+}
+
 static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields, gsize n_fields,
                                    gpointer user_data)
 {
@@ -60,11 +81,25 @@ static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields
     level &= G_LOG_LEVEL_MASK;
     if ((gint)level > g_atomic_int_get(&arg_lowest))
         return G_LOG_WRITER_HANDLED;
-    if (g_log_writer_is_journald(STDERR_FILENO) &&
-        g_log_writer_journald(level, fields, n_fields, NULL) == G_LOG_WRITER_HANDLED)
+    if (journal_fd >= 0 && send_to_journal(fields, n_fields))
         return G_LOG_WRITER_HANDLED;
     fprintf(stderr, "hwpoisond: %s: %s\n", level_name(level), message ? message : "");
     return G_LOG_WRITER_HANDLED;
+}
+
+/* Connects to the journal, if stderr is. */
+static void open_journal(void)
+{
+    static const struct sockaddr_un address = { .sun_family = AF_UNIX,
+                                                .sun_path = "/run/systemd/journal/socket" };
+
+    if (!g_log_writer_is_journald(STDERR_FILENO))
+        return;
+    journal_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (journal_fd < 0 || connect(journal_fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+        return;
+    close(journal_fd);
+    journal_fd = -1;
 }
 
 /**
@@ -76,6 +111,7 @@ static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields
 void log_init(GLogLevelFlags lowest)
 {
     log_set_level(lowest);
+    open_journal();
     g_log_set_writer_func(write_line, NULL, NULL);
 }
 

@@ -76,7 +76,7 @@ void test_agent_launch(TestAgent *agent)
     g_assert_no_errno(agent->pid);
     if (agent->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        dup2(log, STDERR_FILENO);
+        dup2(agent->stderr_fd > 0 ? agent->stderr_fd : log, STDERR_FILENO);
         if (agent->nofile != 0 && setrlimit(RLIMIT_NOFILE, &nofile) < 0)
             _exit(124);
         if (agent->uid != 0 && (setgroups(0, NULL) < 0 || setgid(agent->uid) < 0 || setuid(agent->uid) < 0))
@@ -194,6 +194,24 @@ char *test_agent_read_log(TestAgent *agent)
     g_file_get_contents(agent->log, &text, NULL, &error);
     g_assert_no_error(error);
     return text;
+}
+
+/* Each thread of the agent has its filter of system calls. */
+void test_agent_expect_filtered(TestAgent *agent)
+{
+    g_autofree char *tasks = g_strdup_printf("/proc/%d/task", (int)agent->pid);
+    g_autoptr(GDir) dir = g_dir_open(tasks, 0, NULL);
+    const char *name;
+
+    while ((name = g_dir_read_name(dir))) {
+        g_autofree char *path = g_build_filename(tasks, name, "status", NULL);
+        g_autofree char *status = NULL;
+
+        if (!g_file_get_contents(path, &status, NULL, NULL))
+            continue; /* a worker that has ended */
+        g_assert_nonnull(strstr(status, "\nNoNewPrivs:\t1\n"));
+        g_assert_nonnull(strstr(status, "\nSeccomp:\t2\n"));
+    }
 }
 
 /* Runs hwpoisonctl; returns what it printed, on stderr too. */

@@ -16,6 +16,7 @@ typedef struct {
     uid_t uid;     /* run it as this user, if not 0 */
     guint nofile;  /* let it have so many descriptors, if not 0 */
     char *program; /* or NULL: as HWPOISOND says */
+    int stderr_fd; /* its stderr, if not 0: then there is no log */
 } TestAgent;
 
 TestAgent *test_agent_new(const char *config);
@@ -29,6 +30,7 @@ void test_agent_wait_notify(TestAgent *agent, const char *wanted);
 int test_agent_wait_exit(TestAgent *agent);
 void test_agent_stop(TestAgent *agent);
 char *test_agent_read_log(TestAgent *agent);
+void test_agent_expect_filtered(TestAgent *agent);
 char *test_agent_ctl(TestAgent *agent, int *ret_status, ...) G_GNUC_NULL_TERMINATED;
 
 /* A copy of a program that every user can execute; goes with the agent's directory. */
