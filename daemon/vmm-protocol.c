@@ -208,6 +208,47 @@ gboolean vmm_parse_poison(const VmmRequest *request, VmmPoison *ret_poison, GErr
     return TRUE;
 }
 
+static char *join_names(JsonArray *names, GError **error)
+{
+    g_autoptr(GString) joined = g_string_new(NULL);
+
+    if (json_array_get_length(names) > VMM_MAX_UNREACHED) {
+        g_set_error(error, PROTO_ERROR, PROTO_ERROR_BAD_COUNT,
+                    "poison-end: vhost_user_unreached: %u names, at most %u", json_array_get_length(names),
+                    VMM_MAX_UNREACHED);
+        return NULL;
+    }
+    for (guint i = 0; i < json_array_get_length(names); i++) {
+        const char *name =
+            element_string(names, i, "poison-end: vhost_user_unreached", LAYOUT_MAX_NAME, error);
+
+        if (!name)
+            return NULL;
+        g_string_append_printf(joined, "%s'%s'", i ? ", " : "", name);
+    }
+    return g_string_free(g_steal_pointer(&joined), FALSE);
+}
+
+/**
+ * vmm_parse_end() - parse a poison-end
+ * @request: a request of this type
+ * @ret_unreached: a new string with the vhost-user backends that it names; "" if there are none
+ * @error: PROTO_ERROR_BAD_MEMBER or PROTO_ERROR_BAD_COUNT
+ */
+gboolean vmm_parse_end(const VmmRequest *request, char **ret_unreached, GError **error)
+{
+    JsonObject *o = object_of(request);
+    JsonArray *names;
+
+    if (!json_object_has_member(o, "vhost_user_unreached")) {
+        *ret_unreached = g_strdup("");
+        return TRUE;
+    }
+    names = member_array(o, "poison-end: ", "vhost_user_unreached", error);
+    *ret_unreached = names ? join_names(names, error) : NULL;
+    return *ret_unreached != NULL;
+}
+
 static gboolean parse_gpa(JsonObject *o, const char *where, guint64 *ret_gpa, GError **error)
 {
     gint64 gpa;

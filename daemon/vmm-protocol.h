@@ -9,6 +9,7 @@
 #define VMM_PROTOCOL_VERSION 1
 #define VMM_MAX_SET_RANGES   4096u
 #define VMM_MAX_FAILURES     64u
+#define VMM_MAX_UNREACHED    64u /* vhost-user backends in a poison-end */
 #define VMM_HELLO_WORDS      64u /* most in a message before hello; hello has 29 */
 
 typedef enum {
@@ -59,6 +60,7 @@ gboolean vmm_parse_hello(const VmmRequest *request, VmmHello *ret_hello, GError 
 Layout *vmm_parse_layout(const VmmRequest *request, GError **error);
 gboolean vmm_parse_begin(const VmmRequest *request, guint64 *ret_pages, GError **error);
 gboolean vmm_parse_poison(const VmmRequest *request, VmmPoison *ret_poison, GError **error);
+gboolean vmm_parse_end(const VmmRequest *request, char **ret_unreached, GError **error);
 GArray *vmm_parse_set(const VmmRequest *request, const Layout *layout, gboolean *ret_replace, GError **error);
 
 char *vmm_answer_hello(gint64 id, gboolean can_poison, guint64 max_pages);

@@ -158,13 +158,21 @@ static char *handle_poison(VmmConn *conn, const VmmRequest *request, GError **er
 
 static char *handle_end(VmmConn *conn, const VmmRequest *request, GError **error)
 {
+    g_autofree char *unreached = NULL;
+
     if (conn->uffd < 0)
         return fail(error, PROTO_ERROR_BAD_STATE, "poison-end: without poison-begin");
+    if (!vmm_parse_end(request, &unreached, error))
+        return NULL;
     g_array_append_val(conn->discard, conn->uffd);
     conn->uffd = -1;
     update_state(conn);
     vmm_conn_log(conn, G_LOG_LEVEL_INFO, "poisoned %" G_GUINT64_FORMAT " pages, %" G_GUINT64_FORMAT " failed",
                  conn->session_pages, conn->session_failed);
+    if (*unreached)
+        vmm_conn_log(conn, G_LOG_LEVEL_WARNING,
+                     "its poison is not seen by these vhost-user backends, which may read zeros: %s",
+                     unreached);
     return vmm_answer_ok(request->id);
 }
 

@@ -141,6 +141,30 @@ JsonArray *member_array(JsonObject *object, const char *where, const char *name,
 }
 
 /**
+ * element_string() - a string in an array
+ * @array: the array
+ * @index: below its length
+ * @where: the array, for messages
+ * @max_size: bytes that it may have; it must have one
+ * @error: PROTO_ERROR_BAD_MEMBER
+ *
+ * Return: the string, which belongs to @array, or NULL.
+ */
+const char *element_string(JsonArray *array, guint index, const char *where, gsize max_size, GError **error)
+{
+    JsonNode *node = json_array_get_element(array, index);
+    gsize size = 0;
+
+    if (JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_STRING)
+        size = strlen(json_node_get_string(node));
+    if (size >= 1 && size <= max_size)
+        return json_node_get_string(node);
+    g_set_error(error, PROTO_ERROR, PROTO_ERROR_BAD_MEMBER,
+                "%s[%u]: not a string of 1 to %" G_GSIZE_FORMAT " bytes", where, index, max_size);
+    return NULL;
+}
+
+/**
  * element_object() - an object in an array
  * @array: the array
  * @index: below its length

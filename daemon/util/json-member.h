@@ -10,4 +10,5 @@ gboolean member_string(JsonObject *object, const char *where, const char *name, 
 gboolean member_bool(JsonObject *object, const char *where, const char *name, gboolean *ret_value,
                      GError **error);
 JsonArray *member_array(JsonObject *object, const char *where, const char *name, GError **error);
+const char *element_string(JsonArray *array, guint index, const char *where, gsize max_size, GError **error);
 JsonObject *element_object(JsonArray *array, guint index, const char *where, GError **error);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -406,6 +407,22 @@ static void test_page_size(void)
     session_end(&s);
 }
 
+/* What a vhost-user backend does not see is in the log; and a name there is just a name. */
+static void test_unreached(void)
+{
+    Session s = session_begin(NULL);
+    g_autofree char *before = NULL, *after = NULL;
+    g_autoptr(JsonObject) answer = vmm_call(s.vmm, -1, "poison-end", "\"vhost_user_unreached\":[5]");
+
+    vmm_expect_error(answer, "bad-member");
+    before = test_agent_read_log(s.agent);
+    g_assert_null(strstr(before, "vhost-user"));
+    vmm_call_ok(s.vmm, -1, "poison-end", "\"vhost_user_unreached\":[\"net0\",\"\\u001b[31m\"]");
+    after = test_agent_read_log(s.agent);
+    g_assert_nonnull(strstr(after, "vhost-user backends, which may read zeros: 'net0', '\\x1b[31m'"));
+    session_end(&s);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -425,5 +442,6 @@ int main(int argc, char **argv)
     g_test_add_func("/poison/regions", test_regions);
     g_test_add_func("/poison/regions-of-children", test_regions_of_children);
     g_test_add_func("/poison/page-size", test_page_size);
+    g_test_add_func("/poison/unreached", test_unreached);
     return g_test_run();
 }

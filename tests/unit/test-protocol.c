@@ -22,6 +22,7 @@ static int parse(const char *text)
     g_autoptr(Layout) layout = layout_new();
     g_autoptr(Layout) parsed = NULL;
     g_autoptr(GArray) set = NULL;
+    g_autofree char *unreached = NULL;
     const RamBlock ram = { .address = 1 << 20, .size = 1 << 20, .page_size = 4096 };
     const RamBlock huge = { .address = 2 << 20, .size = 2 << 20, .page_size = 2 << 20, .kind = MEMORY_HUGETLB };
     gboolean replace;
@@ -46,6 +47,9 @@ static int parse(const char *text)
     case VMM_POISON:
         vmm_parse_poison(&request, &poison, &error);
         break;
+    case VMM_POISON_END:
+        vmm_parse_end(&request, &unreached, &error);
+        break;
     case VMM_POISON_SET:
         set = vmm_parse_set(&request, layout, &replace, &error);
         break;
@@ -64,12 +68,13 @@ static const char *const good[] = {
     "{\"type\":\"poison-begin\",\"id\":1,\"pages\":1}",
     "{\"type\":\"poison\",\"id\":1,\"block\":\"ram\",\"count\":1}",
     "{\"type\":\"poison-end\",\"id\":1}",
+    "{\"type\":\"poison-end\",\"id\":1,\"vhost_user_unreached\":[\"char0\",\"char1\"]}",
     "{\"type\":\"poison-set\",\"id\":1,\"replace\":true,\"ranges\":[{\"block\":\"ram\",\"offset\":4096,"
     "\"length\":4096,\"guest_phys_addr\":4096,\"origin\":\"host\"}]}",
 };
 
 /* Members that may be missing; the name of a block may not. */
-static const char *const optional[] = { "name", "uuid", "guest_phys_addr" };
+static const char *const optional[] = { "name", "uuid", "guest_phys_addr", "vhost_user_unreached" };
 
 static const char *const wrong[] = { "null", "[]", "[5]", "{}", "-1", "1.5", "18446744073709551615", "9223372036854775808",
                                      "\"\\u0001\"", "true", "\"\"", "7" };
@@ -112,7 +117,7 @@ static gboolean may_be(JsonObject *o, const char *member, const char *value)
         text |= strcmp(texts[i], member) == 0;
     for (guint i = 0; i < G_N_ELEMENTS(numbers); i++)
         number |= strcmp(numbers[i], member) == 0;
-    if (is_optional(o, member) && strcmp(value, "\"\"") == 0)
+    if (is_optional(o, member) && strcmp(member, "vhost_user_unreached") != 0 && strcmp(value, "\"\"") == 0)
         return TRUE;
     if (text && strcmp(value, "\"\\u0001\"") == 0)
         return TRUE;
@@ -120,7 +125,8 @@ static gboolean may_be(JsonObject *o, const char *member, const char *value)
         return TRUE;
     if (strcmp(value, "true") == 0)
         return strcmp(member, "replace") == 0 || strcmp(member, "shared") == 0;
-    return strcmp(value, "[]") == 0 && (strcmp(member, "blocks") == 0 || strcmp(member, "ranges") == 0);
+    return strcmp(value, "[]") == 0 && (strcmp(member, "blocks") == 0 || strcmp(member, "ranges") == 0 ||
+                                        strcmp(member, "vhost_user_unreached") == 0);
 }
 
 /* Parses the message with the value in the member's place, as it stands: no generator sees it. */
@@ -219,6 +225,36 @@ static void test_many_set_ranges(void)
     }
 }
 
+static void test_many_unreached(void)
+{
+    for (guint n = VMM_MAX_UNREACHED; n <= VMM_MAX_UNREACHED + 1; n++) {
+        g_autoptr(GString) text = g_string_new("{\"type\":\"poison-end\",\"id\":1,\"vhost_user_unreached\":[");
+
+        for (guint i = 0; i < n; i++)
+            g_string_append(text, i ? ",\"c\"" : "\"c\"");
+        g_string_append(text, "]}");
+        g_assert_cmpint(parse(text->str), ==, n <= VMM_MAX_UNREACHED ? 0 : 1 + PROTO_ERROR_BAD_COUNT);
+    }
+}
+
+static void check_unreached(const char *text, const char *expected)
+{
+    g_auto(VmmRequest) request = { NULL };
+    g_autoptr(GError) error = NULL;
+    g_autofree char *unreached = NULL;
+
+    g_assert_true(vmm_request_parse(&request, text, strlen(text), JSON_STRICT_MAX_WORDS, &error));
+    g_assert_true(vmm_parse_end(&request, &unreached, &error));
+    g_assert_cmpstr(unreached, ==, expected);
+}
+
+static void test_unreached(void)
+{
+    check_unreached("{\"type\":\"poison-end\",\"id\":1}", "");
+    check_unreached("{\"type\":\"poison-end\",\"id\":1,\"vhost_user_unreached\":[]}", "");
+    check_unreached("{\"type\":\"poison-end\",\"id\":1,\"vhost_user_unreached\":[\"a\",\"b\"]}", "'a', 'b'");
+}
+
 /* What the inventory is told may be finer than the pages of the block. */
 static void test_small_set_range(void)
 {
@@ -269,6 +305,8 @@ int main(int argc, char **argv)
     g_test_add_func("/protocol/every-member", test_every_member);
     g_test_add_func("/protocol/codes", test_codes);
     g_test_add_func("/protocol/many-set-ranges", test_many_set_ranges);
+    g_test_add_func("/protocol/many-unreached", test_many_unreached);
+    g_test_add_func("/protocol/unreached", test_unreached);
     g_test_add_func("/protocol/small-set-range", test_small_set_range);
     g_test_add_func("/protocol/answers", test_answers);
     return g_test_run();
