@@ -99,6 +99,7 @@ def outcome(world, row):
         expect_poisoned(source.check(), addresses)
         return refusal(refused, destination)
     expect_arrived(destination, addresses)
+    world.agent(there).wait_pages_of(name, addresses)
     return "carried"
 
 

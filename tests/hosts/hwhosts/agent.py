@@ -4,6 +4,8 @@
 import json
 import signal
 
+from .base import deadline
+
 SOCKET = "/run/hwpoisond/vmm.sock"
 
 
@@ -49,6 +51,12 @@ class Agent:
         """The guest-physical addresses of the pages that it has on its list for a guest, sorted."""
         return sorted(address for entry in self._ask("show", name)["poison_set"] for address in range(
             entry["guest_phys_addr"], entry["guest_phys_addr"] + entry["length"], 4096))
+
+    def wait_pages_of(self, name, addresses, limit=30):
+        """Waits until it has just these pages on its list for a guest; QEMU tells it, but nobody waits for that."""
+        limit = deadline(limit)
+        while self.pages_of(name) != addresses:
+            limit.left(f"{len(addresses)} pages of {name} in the inventory of {self.host.name}")
 
     def log(self):
         """What it has said."""
