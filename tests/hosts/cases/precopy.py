@@ -33,12 +33,15 @@ def carry(world, pages):
     expect_equal("origins at the destination", poison.origins(at_destination), {"migrated"})
     expect_equal("pages in the inventory of b's agent",
                  world.agent(world.pair.b).pages_of(guest.name), addresses)
+    expect_equal("bytes of poison that the destination told of",
+                 [event["total-length"] for event in guest.qmp.take_events("MEMORY_POISON_RESTORED")],
+                 [len(addresses) * poison.PAGE])
     guest.qmp.take_events("MEMORY_FAILURE")
     check = guest.check()
     expect_equal("pages checked", check["checked_pages"], 16384)
     expect_poisoned(check, addresses)
-    expect_equal("machine checks put into the guest", len(guest.qmp.take_events("MEMORY_FAILURE")),
-                 len(addresses))
+    expect_equal("addresses of the machine checks put into the guest",
+                 sorted(event["guest-address"] for event in guest.qmp.take_events("MEMORY_FAILURE")), addresses)
     expect_equal("MCE lines in b's log",
                  logrules.count_mce_lines(world.pair.b.kernel_log()) - before, 0)
 
