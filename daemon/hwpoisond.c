@@ -34,7 +34,7 @@ static void print_capabilities(void)
            "  \"type\": \"hwpoisond\",\n"
            "  \"version\": \"%s\",\n"
            "  \"vmm_protocol\": %d,\n"
-           "  \"features\": [%s\"poison-set\", \"memory-anonymous\", \"memory-shmem\", "
+           "  \"features\": [%s\"poison-set\", \"split\", \"memory-anonymous\", \"memory-shmem\", "
            "\"memory-hugetlb\"]\n"
            "}\n",
            HWPOISOND_VERSION, VMM_PROTOCOL_VERSION, uffd_kernel_can_poison() ? "\"poison\", " : "");

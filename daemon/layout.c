@@ -162,6 +162,15 @@ static gboolean G_GNUC_PRINTF(3, 4) refuse(GError **error, const RamBlock *block
 }
 
 /**
+ * ram_block_unit() - what can be poisoned in a block without the rest: its smallest page
+ * @block: the block
+ */
+guint64 ram_block_unit(const RamBlock *block)
+{
+    return block->split ? layout_base_page() : block->page_size;
+}
+
+/**
  * layout_base_page() - the host's page size, which is that of all memory but hugetlb
  */
 guint64 layout_base_page(void)
@@ -186,6 +195,8 @@ static gboolean check_block(const RamBlock *block, GError **error)
     if (!is_page_size(block))
         return refuse(error, block, "page_size %" G_GUINT64_FORMAT " is not that of memory of kind %s",
                       block->page_size, memory_kind_name(block->kind));
+    if (block->split && (block->kind != MEMORY_HUGETLB || block->shared))
+        return refuse(error, block, "split is for private memory of kind hugetlb");
     if (block->size == 0 || (block->size & mask) != 0)
         return refuse(error, block, "size 0x%" G_GINT64_MODIFIER "x is not a multiple of page_size",
                       block->size);

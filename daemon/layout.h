@@ -24,6 +24,7 @@ typedef struct {
     guint64 page_size;
     MemoryKind kind;
     gboolean shared;
+    gboolean split; /* huge pages may have been replaced by base pages */
 } RamBlock;
 
 typedef struct {
@@ -40,6 +41,7 @@ int layout_find(const Layout *layout, const char *name);
 gboolean layout_check_disjoint(const Layout *layout, GError **error);
 void ram_block_copy(RamBlock *to, const RamBlock *from);
 void ram_block_clear(RamBlock *block);
+guint64 ram_block_unit(const RamBlock *block);
 
 guint64 layout_base_page(void);
 const char *memory_kind_name(MemoryKind kind);

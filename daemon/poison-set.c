@@ -208,7 +208,7 @@ guint64 poison_set_bytes(const PoisonSet *set)
 }
 
 /**
- * poison_set_pages() - number of poisoned pages, each of its block's page size
+ * poison_set_pages() - number of poisoned pages, each of its block's smallest page size
  * @set: the set
  * @layout: the layout that it refers to
  *
@@ -221,7 +221,7 @@ guint64 poison_set_pages(const PoisonSet *set, const Layout *layout)
 
     for (guint i = 0; i < set->len; i++) {
         const PoisonRange *range = poison_set_range(set, i);
-        guint64 page_size = layout_block(layout, range->block)->page_size;
+        guint64 page_size = ram_block_unit(layout_block(layout, range->block));
         guint64 first = range->offset / page_size, end = (end_of(range) - 1) / page_size + 1;
 
         if (range->block == block)

@@ -109,6 +109,6 @@ void poison_ranges(int uffd, const RamBlock *block, const Range *ranges, guint n
             note_failure(ret_result, i, r, done);
     }
     ret_result->bytes_done = bytes_done;
-    ret_result->pages_done = bytes_done / block->page_size;
-    ret_result->pages_failed = (bytes - bytes_done) / block->page_size;
+    ret_result->pages_done = bytes_done / ram_block_unit(block);
+    ret_result->pages_failed = (bytes - bytes_done) / ram_block_unit(block);
 }

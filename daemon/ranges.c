@@ -63,11 +63,11 @@ static guint64 new_regions(guint64 before, guint64 start, guint64 length, guint 
     return last - first + (first != before >> shift);
 }
 
-/* Most page tables that poisoning a range can need; huge pages are in the tables of larger ones. */
+/* Most page tables that poisoning a range can need; whole huge pages are in the tables of larger ones. */
 static guint64 tables_of(const Range *range, const Range *before, const RamBlock *block)
 {
     static const guint shifts[] = { 39, 30, 21 };
-    guint n = block->kind == MEMORY_HUGETLB ? 2 : 3;
+    guint n = ram_block_unit(block) == layout_base_page() ? 3 : 2;
     guint64 last = before ? block->address + before->offset + before->length - 1 : G_MAXUINT64, tables = 0;
 
     for (guint i = 0; i < n; i++)
@@ -91,7 +91,7 @@ gboolean ranges_check(const Range *ranges, guint n, const RamBlock *block, guint
     guint64 bytes = 0, end = 0, tables = 0;
 
     for (guint i = 0; i < n; i++) {
-        if (!range_check_one(&ranges[i], i, block, block->page_size, "poison", error))
+        if (!range_check_one(&ranges[i], i, block, ram_block_unit(block), "poison", error))
             return FALSE;
         if (ranges[i].offset < end)
             return refuse(error, PROTO_ERROR_RANGE_OVERLAP, "poison", i, &ranges[i],

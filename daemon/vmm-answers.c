@@ -24,7 +24,7 @@ char *vmm_answer_hello(gint64 id, gboolean can_poison, guint64 max_pages)
 {
     return g_strdup_printf("{\"type\":\"hello\",\"id\":%" G_GINT64_FORMAT
                            ",\"version\":%d,\"agent\":\"hwpoisond\",\"agent_version\":\"%s\","
-                           "\"features\":[%s\"poison-set\"],\"max_ranges\":%u,"
+                           "\"features\":[%s\"poison-set\",\"split\"],\"max_ranges\":%u,"
                            "\"max_pages\":%" G_GUINT64_FORMAT "}",
                            id, VMM_PROTOCOL_VERSION, HWPOISOND_VERSION, can_poison ? "\"poison\"," : "",
                            RANGES_MAX, max_pages);

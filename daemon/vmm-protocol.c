@@ -139,6 +139,8 @@ static gboolean parse_block(JsonObject *o, guint index, Layout *layout, GError *
         !member_int(o, where, "page_size", 0, MAX_INT, &page_size, error) ||
         !parse_kind(o, where, &block.kind, error) || !member_bool(o, where, "shared", &block.shared, error))
         return FALSE;
+    if (json_object_has_member(o, "split") && !member_bool(o, where, "split", &block.split, error))
+        return FALSE;
     block.address = (guint64)address;
     block.size = (guint64)size;
     block.page_size = (guint64)page_size;

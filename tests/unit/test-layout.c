@@ -201,6 +201,45 @@ static void test_large_pages(void)
     g_assert_error(error, PROTO_ERROR, PROTO_ERROR_RANGE_UNALIGNED);
 }
 
+/* Only huge pages can be split, and only those of private memory. */
+static void test_split_blocks(void)
+{
+    static const struct {
+        MemoryKind kind;
+        guint64 page_size;
+        gboolean shared, ok;
+    } of[] = {
+        { MEMORY_HUGETLB, 2 << 20, FALSE, TRUE },
+        { MEMORY_HUGETLB, 2 << 20, TRUE, FALSE },
+        { MEMORY_ANONYMOUS, PAGE, FALSE, FALSE },
+        { MEMORY_SHMEM, PAGE, FALSE, FALSE },
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(of); i++) {
+        g_autoptr(Layout) layout = layout_new();
+        RamBlock block = { .size = 8 << 20, .page_size = of[i].page_size, .kind = of[i].kind,
+                           .shared = of[i].shared, .split = TRUE };
+
+        g_assert_cmpint(layout_add(layout, "a", &block, NULL), ==, of[i].ok);
+    }
+}
+
+/* What may be split can be poisoned in part, and then needs the tables of base pages. */
+static void test_split_pages(void)
+{
+    const RamBlock split = { .name = (char *)"huge", .size = 8 << 20, .page_size = 2 << 20, .kind = MEMORY_HUGETLB,
+                             .split = TRUE };
+    const Range good[] = { { PAGE, PAGE }, { 3 << 20, PAGE } }, bad = { PAGE, PAGE / 2 };
+    g_autoptr(GError) error = NULL;
+    guint64 pages, tables;
+
+    g_assert_true(ranges_check(good, 2, &split, &pages, &tables, NULL));
+    g_assert_cmpuint(pages, ==, 2);
+    g_assert_cmpuint(tables, ==, 4);
+    g_assert_false(ranges_check(&bad, 1, &split, &pages, &tables, &error));
+    g_assert_error(error, PROTO_ERROR, PROTO_ERROR_RANGE_UNALIGNED);
+}
+
 #define MIB (1u << 20)
 #define GIB (1ULL << 30)
 
@@ -269,6 +308,8 @@ int main(int argc, char **argv)
     g_test_add_func("/layout/disjoint", test_disjoint);
     g_test_add_func("/ranges/lists", test_ranges);
     g_test_add_func("/ranges/large-pages", test_large_pages);
+    g_test_add_func("/ranges/split-pages", test_split_pages);
+    g_test_add_func("/layout/split-blocks", test_split_blocks);
     g_test_add_func("/ranges/regions", test_regions);
     g_test_add_func("/policy/pages", test_policy_pages);
     g_test_add_func("/policy/kinds", test_policy_kinds);

@@ -155,6 +155,20 @@ static void test_small_ranges(void)
     g_assert_cmpuint(poison_set_pages(set, layout), ==, 3);
 }
 
+/* The same where huge pages are split: each base page counts, and no more than these. */
+static void test_split_ranges(void)
+{
+    g_autoptr(Layout) layout = layout_new();
+    g_autoptr(GArray) set = poison_set_new(), ranges = poison_set_new();
+    RamBlock huge = { .address = 0, .size = 8 << 20, .page_size = 2 << 20, .kind = MEMORY_HUGETLB, .split = TRUE };
+
+    g_assert_true(layout_add(layout, "huge", &huge, NULL));
+    add(ranges, 0, 1, 1, POISON_NO_GPA, ORIGIN_HOST);
+    add(ranges, 0, 511, 2, POISON_NO_GPA, ORIGIN_HOST);
+    g_assert_cmpint(poison_set_add(set, ranges), ==, 0);
+    g_assert_cmpuint(poison_set_pages(set, layout), ==, 3);
+}
+
 /* What the agent believes a guest to hold, which policy is asked about. */
 static void test_held_pages(void)
 {
@@ -181,6 +195,7 @@ int main(int argc, char **argv)
     g_test_add_func("/poison-set/limit", test_limit);
     g_test_add_func("/poison-set/move", test_move);
     g_test_add_func("/poison-set/small-ranges", test_small_ranges);
+    g_test_add_func("/poison-set/split-ranges", test_split_ranges);
     g_test_add_func("/poison-set/held-pages", test_held_pages);
     return g_test_run();
 }

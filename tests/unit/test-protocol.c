@@ -201,6 +201,9 @@ static const struct {
     { "{\"type\":\"poison-set\",\"id\":1,\"replace\":true,\"ranges\":[{\"block\":\"ram\",\"offset\":0,"
       "\"length\":4096,\"origin\":\"elsewhere\"}]}",
       PROTO_ERROR_BAD_MEMBER },
+    { "{\"type\":\"layout\",\"id\":1,\"blocks\":[{\"name\":\"ram\",\"host_virt_addr\":4096,\"size\":4096,"
+      "\"page_size\":4096,\"kind\":\"anonymous\",\"shared\":false,\"split\":1}]}",
+      PROTO_ERROR_BAD_MEMBER },
     { "{\"type\":\"layout\",\"id\":1,\"blocks\":[{\"name\":\"ram\",\"host_virt_addr\":4096,\"size\":0,"
       "\"page_size\":4096,\"kind\":\"anonymous\",\"shared\":false}]}",
       PROTO_ERROR_BAD_LAYOUT },
@@ -292,7 +295,7 @@ static void test_answers(void)
     g_assert_cmpstr(json_object_get_string_member(a, "message"), ==, error->message);
     g_assert_cmpstr(json_object_get_string_member(a, "code"), ==, "bad-layout");
     g_assert_cmpint(json_object_get_int_member(b, "id"), ==, 9007199254740991);
-    g_assert_cmpuint(json_array_get_length(json_object_get_array_member(c, "features")), ==, 1);
+    g_assert_cmpuint(json_array_get_length(json_object_get_array_member(c, "features")), ==, 2);
     g_assert_cmpint(json_object_get_int_member(d, "failed_count"), ==, 70);
     g_assert_cmpuint(json_array_get_length(failed), ==, 64);
     g_assert_cmpstr(json_object_get_string_member(json_array_get_object_element(failed, 1), "error"), ==, "EEXIST");
