@@ -13,11 +13,13 @@
  *   check-but N...      the same for all others
  *   early-kill          ask the kernel for a SIGBUS as soon as it hears of a bad page
  *   poll-errors SECS    how often the kernel reads its machine check banks (0: never)
+ *   console LEVEL       which lines of the kernel's go to the console: those below this level (0: none)
  *   await-ao N SECS     waits until N advisory SIGBUS (BUS_MCEERR_AO) have come: {"ao_signals":N}
  *   dirty start [N...]  rewrite pages over and over, but for these, from a second thread
  *   dirty stop          {"rounds":N}
  *   klog                {"klog":"…"}: the kernel log
  *   reset, off          restart or power off the machine: no answer
+ *   …                   touches by the kernel and by devices, see guest-touch.c
  *
  * The kernel looks into its machine check banks every five minutes by itself. That is switched off at
  * the start: a page then stays mapped in this program until it is really touched, or until a test
@@ -43,6 +45,7 @@
 #include <unistd.h>
 
 #include "early.h"
+#include "guest-touch.h"
 
 #define PORT "hwp.pattern"
 #define CONSOLE_LEVEL "/proc/sys/kernel/printk"
@@ -158,9 +161,9 @@ static void do_early_kill(void)
     answer("{\"error\":%d}", result < 0 ? errno : 0);
 }
 
-static void do_poll_errors(const char *seconds)
+static void do_set(const char *path, const char *value)
 {
-    answer("{\"error\":%d}", -early_write_file(POLL_INTERVAL, seconds));
+    answer("{\"error\":%d}", -early_write_file(path, value));
 }
 
 static void do_await_ao(unsigned int wanted, int seconds)
@@ -256,7 +259,9 @@ static void handle(char *line)
     } else if (starts(line, "early-kill", &rest)) {
         do_early_kill();
     } else if (starts(line, "poll-errors", &rest)) {
-        do_poll_errors(rest + 1);
+        do_set(POLL_INTERVAL, rest + 1);
+    } else if (starts(line, "console", &rest)) {
+        do_set(CONSOLE_LEVEL, rest + 1);
     } else if (sscanf(line, "await-ao %u %d", &count, &seconds) == 2) {
         do_await_ao(count, seconds);
     } else if (starts(line, "dirty start", &rest)) {
@@ -270,7 +275,7 @@ static void handle(char *line)
         reboot(RB_AUTOBOOT);
     } else if (starts(line, "off", &rest)) {
         reboot(RB_POWER_OFF);
-    } else {
+    } else if (!touch_command(line)) {
         answer("{\"unknown\":true}");
     }
     answer("\n");

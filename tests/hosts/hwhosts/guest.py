@@ -76,12 +76,16 @@ class Guest:
         self.ask("hello", limit)
         return self
 
-    def ask(self, command, limit=60):
-        """Sends a command to the pattern program; returns its answer."""
-        limit = deadline(limit)
+    def tell(self, command):
+        """Sends a command to the pattern program."""
         if self._pattern is None:
             self._pattern = self.host.connect(f"{RUN}/{self.name}.pattern")
         self._pattern.write(command + "\n")
+
+    def ask(self, command, limit=60):
+        """Sends a command to the pattern program; returns its answer."""
+        limit = deadline(limit)
+        self.tell(command)
         try:
             return json.loads(self._pattern.read_line(limit))
         except HarnessError as error:

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What becomes of a bad page, and of those who touch it: the same whether the host has lost it (host poison) or
+has got it with the guest (emulated poison).
+
+Each test does the same to two guests: one whose page has gone bad on its host, and one that has come with it.
+"""
+
+import errno
+import re
+import signal
+
+from cases.precopy import expect_poisoned
+from hwhosts import poison
+from hwhosts.guest import GUEST_OPTIONS
+from hwhosts.runner import expect_equal, test
+
+DISK = "/root/disk"
+TOUCHED = {"disk-write": 200, "disk-read": 300, "copy-in": 400, "user": 500}
+"""A page for each way to touch one."""
+GOOD = 50  # one that is not bad
+
+
+def drive(backend):
+    """QEMU's arguments for a disk that tells the guest of errors."""
+    return ["-blockdev", f"{backend},node-name=disk",
+            "-device", "virtio-blk-pci,drive=disk,werror=report,rerror=report"]
+
+
+def side_by_side(world, pages, live, wanted, **options):
+    """`live` does something to a guest with these bad pages, and returns what came out: `wanted`, with both kinds of
+    poison."""
+    guest, addresses = world.poisoned_guest(world.pair.a, pages, **options)
+    with_host_poison = live(guest, addresses)
+    guest.stop()
+    guest, addresses = world.poisoned_guest(world.pair.a, pages, **options)
+    guest, _ = world.hop(guest)
+    with_emulated_poison = live(guest, addresses)
+    expect_equal("with emulated poison, as against host poison", with_emulated_poison, with_host_poison)
+    expect_equal("with both", with_emulated_poison, wanted)
+
+
+def error_of(guest, command):
+    """What a touch comes to: the name of an error, or "done"."""
+    answer = guest.ask(command)
+    return errno.errorcode[answer["error"]] if answer["result"] < 0 else "done"
+
+
+@test()
+def touches(world):
+    """By a disk that QEMU emulates, by the guest's kernel, and by a program."""
+    for host in world.pair.hosts:
+        host.run("truncate", "-s", "1M", DISK)
+
+    def live(guest, addresses):
+        outcome = {}
+        for way in ("disk-write", "disk-read", "copy-in"):
+            outcome["good, " + way] = error_of(guest, f"{way} {GOOD}")
+            outcome[way] = error_of(guest, f"{way} {TOUCHED[way]}")
+        check = guest.ask_pages("check-only", [TOUCHED["user"]])
+        outcome["user"] = [(page["si_code"], page["known"]) for page in check["sigbus"]]
+        outcome["known"] = guest.ask_pages("known", TOUCHED.values())["known"]
+        # Each page was bad before it was touched, and stays so.
+        expect_poisoned(guest.check(), addresses, touched=False)
+        expect_equal("poison set", poison.pages(poison.reported(guest)), addresses)
+        return outcome
+
+    side_by_side(world, TOUCHED.values(), live, {
+        "good, disk-write": "done", "disk-write": "EIO", "good, disk-read": "done", "disk-read": "EIO",
+        "good, copy-in": "done", "copy-in": "EFAULT",
+        "user": [("BUS_MCEERR_AR", False)], "known": [TOUCHED["copy-in"], TOUCHED["user"]],
+    }, extra=drive(f"driver=file,filename={DISK}"))
+
+
+def last_words(guest):
+    """What the guest's kernel said when it gave up. The log is not for the harness, which would take it for an
+    accident."""
+    words = re.findall(r"CPU 0: Machine Check Exception:.*|Machine check: .*|Kernel panic - .*", guest.serial_text())
+    guest.stop()
+    guest.host.run("rm", f"/shared/{guest.name}.serial.log")
+    return [line.strip() for line in words]
+
+
+@test("full")
+def kernel_cannot_recover(world):
+    """The guest's kernel reads the page for itself, where it can do nothing but give up."""
+    def live(guest, _):
+        expect_equal("console", guest.ask("console 1")["error"], 0)
+        guest.tell("copy-mapped 100")
+        guest.wait_end(60)
+        return last_words(guest)
+
+    side_by_side(world, [100], live, [
+        "CPU 0: Machine Check Exception: 7 Bank 9: fc00080000000000",
+        "Machine check: Uncorrected unrecoverable error in kernel context",
+        "Kernel panic - not syncing: Fatal local machine check",
+    ], extra=["-append", f"{GUEST_OPTIONS} panic=-1", "-no-reboot"])
+
+
+@test("full")
+def qemu_touches(world):
+    """QEMU itself touches the page for a device (a disk of zeros, which it fills in): it dies, as it does without us."""
+    extra = drive("driver=null-co,read-zeroes=on,size=1048576")
+
+    def live(guest, _):
+        expect_equal("good page", error_of(guest, f"disk-read {GOOD}"), "done")
+        guest.tell("disk-read 100")
+        return guest.wait_end(60)
+
+    killed = 128 + signal.SIGBUS
+    stock, _ = world.poisoned_guest(world.pair.a, [100], qemu=world.settings.stock_qemu, agent=None, extra=extra)
+    expect_equal("exit status of stock QEMU", live(stock, None), killed)
+    side_by_side(world, [100], live, killed, extra=extra)
+
+
+@test("full")
+def taken_out_of_use(world):
+    """The guest's kernel learns that a page is bad, and takes it out of use: the program gets another for it. The bad
+    one stays bad, and is carried on."""
+    def live(guest, addresses):
+        guest.ask_pages("check-only", [100])
+        result = error_of(guest, "free 100"), error_of(guest, "fill 100")
+        expect_poisoned(guest.check(), [])
+        guest, _ = world.hop(guest)
+        expect_equal("poison set", poison.pages(poison.reported(guest)), addresses)
+        expect_poisoned(guest.check(), [])
+        guest.stop()
+        return result
+
+    side_by_side(world, [100], live, ("done", "done"))
+
+
+@test("full")
+def healed_by_reset(world):
+    """A reset gives the guest good memory, and the next migration carries nothing."""
+    def live(guest, _):
+        guest.reset()
+        expect_poisoned(guest.check(), [])
+        result = poison.reported(guest)
+        guest, _ = world.hop(guest)
+        expect_poisoned(guest.check(), [])
+        result += poison.reported(guest)
+        guest.stop()
+        return result
+
+    side_by_side(world, [100, 101, 9000], live, [])
