@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""4 KiB of poison to a host where the guest has huge pages, with split-hugetlb=on.
+
+The huge page around the poison is replaced by base pages with the same content, so that the guest loses these 4 KiB and
+nothing else, there and on every host that it goes to later.
+"""
+
+from cases.matrix import memory_options
+from cases.precopy import expect_poisoned
+from hwhosts import poison
+from hwhosts.migrate import Migration
+from hwhosts.guest import quit_politely
+from hwhosts.runner import expect, expect_equal, test
+
+SIZE = 256  # MiB, as memory_options() makes it
+PRIVATE = "hugetlb 2M, private"
+POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB"
+PAGES = (0, 100, 101, 5000, 5001, 9000)
+
+
+def spare_huge_pages(host):
+    """How many of a host's huge pages nobody uses, or has reserved."""
+    free, reserved = host.shell(f"cd {POOL} && cat free_hugepages resv_hugepages").split()
+    return int(free) - int(reserved)
+
+
+def prepare(world):
+    """Huge pages for one guest in each host."""
+    for host in (world.pair.a, world.pair.b):
+        host.shell(f"echo {SIZE // 2} >/proc/sys/vm/nr_hugepages")
+        expect_equal("spare huge pages", spare_huge_pages(host), SIZE // 2)
+
+
+def options(world, host, kind):
+    """Options of a guest in this host that may split huge pages."""
+    agent = world.agent(host).socket
+    return {"memory": SIZE, "agent": None,
+            "extra": [*memory_options(kind, "vm1"), "-object",
+                      f"hwpoison-agent,id=hp0,path={agent},split-hugetlb=on"]}
+
+
+def start(world, kind="anonymous"):
+    """A guest with this memory, poisoned; returns it and the addresses."""
+    prepare(world)
+    guest = world.guest(world.pair.a, **options(world, world.pair.a, kind)).wait_ready()
+    addresses = sorted(guest.ask_pages("gpa", PAGES)["gpa"])
+    poison.inject(guest, addresses)
+    return guest, addresses
+
+
+def hop(world, guest, kind, **more):
+    """Moves a guest to memory of this kind in the other host."""
+    there = world.pair.other(guest.host)
+    guest, _ = world.hop(guest, destination_options=options(world, there, kind), **more)
+    return guest
+
+
+def expect_exactly(guest, addresses, touched=True):
+    """The guest has this poison, in QEMU's set and in memory, and everything else as it was."""
+    expect_equal("poison set", poison.pages(poison.reported(guest)), addresses)
+    expect_poisoned(guest.check(), addresses, touched)
+
+
+def huge_pages_of(addresses):
+    """How many huge pages these pages are in; the guest's memory begins at a border of them."""
+    return len({address >> 21 for address in addresses})
+
+
+def beside(guest, addresses):
+    """Two pages of the guest that are good, each in a huge page with one of these."""
+    split_ones = {address >> 21 for address in addresses}
+    pages = guest.ask_pages("gpa", range(1000))["gpa"]
+    return [page for page in pages if page >> 21 in split_ones and page not in addresses][:2]
+
+
+@test()
+def split(world):
+    """Only these 4 KiB are poisoned, and only their huge pages are given up."""
+    guest, addresses = start(world)
+    guest = hop(world, guest, PRIVATE)
+    expect_exactly(guest, addresses)
+    expect_equal("pages in the inventory of b's agent", world.agent(world.pair.b).pages_of(guest.name), addresses)
+    expect_equal("huge pages given up", spare_huge_pages(world.pair.b), huge_pages_of(addresses))
+
+
+@test()
+def reset_heals(world):
+    """A reset heals the pages, and nothing is carried by the next hop."""
+    guest, _ = start(world)
+    guest = hop(world, guest, PRIVATE)
+    guest.reset()
+    expect_exactly(guest, [])
+    guest = hop(world, guest, PRIVATE)
+    expect_exactly(guest, [])
+
+
+@test()
+def and_on(world):
+    """To huge pages of the next host, from there to base pages, and back to huge ones."""
+    guest, addresses = start(world)
+    for kind in (PRIVATE, PRIVATE, "anonymous", PRIVATE):
+        guest = hop(world, guest, kind)
+        expect_equal("poison set", poison.pages(poison.reported(guest)), addresses)
+    expect_exactly(guest, addresses)
+
+
+@test("full")
+def multifd(world):
+    """With the pages on other channels than the list, and a guest that writes all the while."""
+    guest, addresses = start(world)
+    guest.ask_pages("dirty start", PAGES)
+    guest = hop(world, guest, PRIVATE, capabilities=("hwpoison", "return-path", "multifd"),
+                parameters={"downtime-limit": 2000, "multifd-channels": 2})
+    expect(guest.ask("dirty stop")["rounds"] > 0, "the guest rewrote nothing")
+    expect_exactly(guest, addresses)
+
+
+@test()
+def lost_later(world):
+    """The host loses a base page of a page that has been split: again, only these 4 KiB."""
+    guest, addresses = start(world)
+    guest = hop(world, guest, PRIVATE)
+    late = beside(guest, addresses)
+    poison.inject(guest, late)
+    addresses = sorted(addresses + late)
+    # By now the guest's kernel may have been told, or have looked
+    expect_exactly(guest, addresses, touched=False)
+    guest = hop(world, guest, PRIVATE)
+    expect_exactly(guest, addresses, touched=False)
+
+
+@test("full")
+def background_snapshot(world):
+    """A snapshot of a guest with pages that have been split, healed, and written to again."""
+    guest, addresses = start(world)
+    guest = hop(world, guest, PRIVATE)
+    guest.qmp.execute("migrate-set-capabilities", {"capabilities": [
+        {"capability": "return-path", "state": False}]})
+    file = "file:/root/snapshot"
+    Migration(guest, None, ("hwpoison", "background-snapshot"), file, {}).start()
+    guest.qmp.wait_event("MIGRATION", lambda data: data["status"] == "completed", 60)
+    quit_politely(guest)
+    restored = world.guest(guest.host, incoming=True, **options(world, guest.host, "anonymous"))
+    Migration(guest, restored, (), file, {}).listen()
+    restored.qmp.wait_event("MIGRATION", lambda data: data["status"] == "completed", 60)
+    restored.wait_running()
+    expect_exactly(restored, addresses)
