@@ -227,6 +227,15 @@ void dirty_start(const struct page_list *but)
     answer("{\"error\":0}");
 }
 
+void rewrite(const struct page_list *list)
+{
+    for (uint32_t i = 0; i < list->count; i++) {
+        generation[list->pages[i]]++;
+        fill_page(list->pages[i]);
+    }
+    answer("{\"rewritten\":%u}", list->count);
+}
+
 void dirty_stop(void)
 {
     if (dirty.running) {

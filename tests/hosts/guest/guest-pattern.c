@@ -17,6 +17,7 @@
  *   await-ao N SECS     waits until N advisory SIGBUS (BUS_MCEERR_AO) have come: {"ao_signals":N}
  *   dirty start [N...]  rewrite pages over and over, but for these, from a second thread
  *   dirty stop          {"rounds":N}
+ *   rewrite N...        rewrite these pages once
  *   klog                {"klog":"…"}: the kernel log
  *   reset, off          restart or power off the machine: no answer
  *   …                   touches by the kernel and by devices, see guest-touch.c
@@ -269,6 +270,9 @@ static void handle(char *line)
         dirty_start(&list);
     } else if (starts(line, "dirty stop", &rest)) {
         dirty_stop();
+    } else if (starts(line, "rewrite", &rest)) {
+        parse_pages(rest, &list);
+        rewrite(&list);
     } else if (starts(line, "klog", &rest)) {
         do_klog();
     } else if (starts(line, "reset", &rest)) {

@@ -67,4 +67,7 @@ void check_all_but(const struct page_list *list);
 void dirty_start(const struct page_list *but);
 void dirty_stop(void);
 
+/* Rewrites these pages once. */
+void rewrite(const struct page_list *list);
+
 #endif
