@@ -232,10 +232,10 @@ class Host(Machine):
 class Pair:
     """Two hosts, a and b, on a network of their own."""
 
-    def __init__(self, settings, directory):
+    def __init__(self, settings, directory, hardware=PLAIN):
         self.directory = directory
-        self.a = Host(settings, "a", directory, "10.77.0.1")
-        self.b = Host(settings, "b", directory, "10.77.0.2")
+        self.a = Host(settings, "a", directory, "10.77.0.1", hardware)
+        self.b = Host(settings, "b", directory, "10.77.0.2", hardware)
 
     def boot(self, limit=120):
         """Boots both, side by side, and waits until they can run commands."""

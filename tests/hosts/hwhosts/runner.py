@@ -21,7 +21,7 @@ from . import poison
 from .agent import Agent
 from .base import HarnessError, Settings
 from .guest import Guest, quit_politely
-from .host import Host, Pair
+from .host import PLAIN, Hardware, Host, Pair
 from .migrate import Migration
 
 TESTS = []
@@ -39,12 +39,13 @@ class TestFailure(HarnessError):
 @dataclasses.dataclass(frozen=True)
 class Test:
     """A test: its function may return a remark, which is printed with the result. `base` is that of the
-    kernel of its hosts; None is the usual one."""
+    kernel of its hosts; None is the usual one. `hardware` is that of its pair of hosts."""
 
     name: str
     depth: str
     function: object
     base: str | None = None
+    hardware: Hardware = PLAIN
 
 
 def test(depth="normal", also_on=()):
@@ -77,6 +78,7 @@ class World:
     def __init__(self, settings, directory):
         self.settings = settings
         self.directory = directory
+        self._hardware = PLAIN
         self._pair = None
         self._lone = None
         self._boots = 0
@@ -91,6 +93,12 @@ class World:
             self.abandon()
             self.settings = Settings(kernel)
 
+    def use_hardware(self, hardware):
+        """From here on, pairs of hosts are made of this."""
+        if hardware != self._hardware:
+            self.abandon()
+            self._hardware = hardware
+
     def _boot_directory(self):
         self._boots += 1
         return self.directory / f"boot-{self._boots}"
@@ -100,7 +108,7 @@ class World:
         """The two hosts, booted."""
         if self._pair is None:
             self.abandon()
-            self._pair = Pair(self.settings, self._boot_directory())
+            self._pair = Pair(self.settings, self._boot_directory(), self._hardware)
             self._pair.boot()
         return self._pair
 
@@ -223,6 +231,7 @@ def _one(world, one, again=True):
     of the software emulation, and so says nothing, is run once more."""
     try:
         world.use_base(one.base)
+        world.use_hardware(one.hardware)
         remark = one.function(world)
         found = world.finish()
         return "kernel log: " + "; ".join(found[:5]) if found else None, remark
@@ -248,7 +257,8 @@ def run(tests):
     world = World(Settings(), directory)
     failed = 0
     try:
-        for one in sorted(tests, key=lambda one: one.base or ""):  # those of a base side by side
+        # Those of the same hosts side by side
+        for one in sorted(tests, key=lambda one: (one.base or "", one.hardware.memory)):
             start = time.monotonic()
             try:
                 reason, remark = _one(world, one)
