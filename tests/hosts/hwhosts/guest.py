@@ -22,7 +22,8 @@ class Guest:
     """One QEMU process in a host.
 
     `agent` is the path of hwpoisond's socket in the host, BUILT_IN, or None for a QEMU that cannot make
-    emulated poison; `incoming` makes it wait for a migration; `extra` are more arguments for QEMU.
+    emulated poison; `incoming` makes it wait for a migration, which True leaves to a QMP command, and else are
+    QEMU's words for from where; `extra` are more arguments for QEMU.
     """
 
     def __init__(self, host, qemu, name="vm1", agent=None, incoming=False, memory=256, extra=()):
@@ -30,7 +31,7 @@ class Guest:
         self.qemu = qemu
         self.name = name
         self.agent = agent
-        self.incoming = incoming
+        self.incoming = ("defer",) if incoming is True else incoming or ()
         self.memory = memory
         self.extra = list(extra)
         self.process = None
@@ -59,16 +60,20 @@ class Guest:
             arguments += ["-object", "hwpoison-builtin,id=hp0"]
         elif self.agent:
             arguments += ["-object", f"hwpoison-agent,id=hp0,path={self.agent}"]
-        if self.incoming:
-            arguments += ["-incoming", "defer"]
+        for where in self.incoming:
+            arguments += ["-incoming", where]
         return arguments + self.extra
 
-    def start(self):
-        """Starts QEMU and connects to its monitor."""
+    def launch(self):
+        """Starts QEMU."""
         self.host.run("mkdir", "-p", RUN)
         self.process = self.host.spawn(*self._arguments())
         self.qmp = Qmp(self.process)
-        self.qmp.connect()
+        return self
+
+    def start(self):
+        """Starts QEMU and connects to its monitor."""
+        self.launch().qmp.connect()
         return self
 
     def wait_ready(self, limit=120):

@@ -10,15 +10,21 @@ _ENDS = ("completed", "failed", "cancelled")
 
 
 class Migration:
-    """One move; without a `uri` over TCP between the hosts."""
+    """One move; without a `uri` over TCP between the hosts. `channels` are QEMU's, where a URI does not do."""
 
     def __init__(self, source, destination, capabilities=("hwpoison", "return-path"), uri=None,
-                 parameters=None):
+                 parameters=None, channels=None):
         self.source = source
         self.destination = destination
         self.capabilities = ["events", *capabilities]
-        self.uri = uri or f"tcp:{destination.host.address}:{next(_PORTS)}"
+        self.uri = uri or self.new_address(destination)
+        self.arguments = {"channels": channels} if channels else {"uri": self.uri}
         self.parameters = parameters or {}
+
+    @staticmethod
+    def new_address(destination):
+        """A port of the destination's that nothing has used."""
+        return f"tcp:{destination.host.address}:{next(_PORTS)}"
 
     def _configure(self, guest, capabilities):
         guest.qmp.execute("migrate-set-capabilities", {"capabilities": [
@@ -33,11 +39,19 @@ class Migration:
                         [name for name in self.capabilities if name != "hwpoison"])
         self.destination.qmp.execute("migrate-incoming", {"uri": self.uri})
 
+    def configure_source(self):
+        """Sets capabilities and parameters of the source, as `listen` does for the destination."""
+        self._configure(self.source, self.capabilities)
+
+    def go(self):
+        """Starts it, once the source is configured; raises QmpError when QEMU refuses at once."""
+        self.source.qmp.take_events("MIGRATION")  # those of an earlier attempt
+        self.source.qmp.execute("migrate", self.arguments)
+
     def start(self):
         """Starts it; raises QmpError when QEMU refuses at once."""
-        self._configure(self.source, self.capabilities)
-        self.source.qmp.take_events("MIGRATION")  # those of an earlier attempt
-        self.source.qmp.execute("migrate", {"uri": self.uri})
+        self.configure_source()
+        self.go()
 
     def wait_status(self, *wanted, limit=120):
         """Waits until the source's migration has one of these states."""
@@ -50,7 +64,8 @@ class Migration:
 
     def wait_end(self, limit=120):
         """Waits for its end; returns `query-migrate` of the source."""
-        self.wait_status(*_ENDS, limit=limit)
+        if self.information().get("status") not in _ENDS:  # somebody may have waited for it already
+            self.wait_status(*_ENDS, limit=limit)
         return self.information()
 
     def settle(self, limit=30):

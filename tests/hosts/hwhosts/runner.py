@@ -138,10 +138,14 @@ class World:
 
     def guest(self, host, qemu=None, agent=True, **options):
         """A QEMU in a host, started; `agent` is True (that of the host), None, or a socket's path."""
+        return self.prepared_guest(host, qemu, agent, **options).start()
+
+    def prepared_guest(self, host, qemu=None, agent=True, **options):
+        """The same, not started yet."""
         path = self.agent(host).socket if agent is True else agent
         guest = Guest(host, qemu or self.settings.patched_qemu, agent=path, **options)
         self._guests.append(guest)
-        return guest.start()
+        return guest
 
     def destination(self, source, **options):
         """A QEMU in the other host that waits for this guest."""
