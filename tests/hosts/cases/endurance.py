@@ -6,13 +6,15 @@ import dataclasses
 import itertools
 import os
 import random
+import types
 
 from cases.precopy import expect_poisoned
 from hwhosts import poison
 from hwhosts.base import HarnessError
 from hwhosts.cutshort import VICTIMS, CutShort
 from hwhosts.guest import quit_politely
-from hwhosts.moves import FAST, MODES, Move
+from hwhosts.modes import MODES
+from hwhosts.moves import FAST
 from hwhosts.runner import expect, expect_equal, test
 
 CYCLE = (
@@ -76,11 +78,12 @@ class Traveller:
         # Asked for now: when the moment comes, the guest may have left.
         addresses = self.guest.ask_pages("gpa", pages)["gpa"]
         mode, source, world = MODES[name], self.guest, self.world
-        there = source.host if mode.uri else world.pair.other(source.host)
+        there = source.host if mode.local else world.pair.other(source.host)
         forget_last_move(source)
         # QEMU ends on the source after the move, but for a file before it.
         destination = world.guest(there, name=f"hop{number}", incoming=True, memory=MEMORY)
-        Move(mode, source, destination, moment, lambda: poison.inject(source, addresses)).run()
+        late = types.SimpleNamespace(happen=lambda: poison.inject(source, addresses))
+        mode.move(mode, source, lambda: destination, moment, late).run()
         self.bad += pages
         self.addresses = sorted(self.addresses + addresses)
         if not mode.to_file:

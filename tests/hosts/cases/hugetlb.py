@@ -5,14 +5,13 @@ The huge page around the poison is replaced by base pages with the same content,
 nothing else, there and on every host that it goes to later.
 """
 
-from cases.matrix import memory_options
 from cases.precopy import expect_poisoned
 from hwhosts import poison
+from hwhosts.memory import KINDS, SIZE
 from hwhosts.migrate import Migration
 from hwhosts.guest import quit_politely
 from hwhosts.runner import expect, expect_equal, test
 
-SIZE = 256  # MiB, as memory_options() makes it
 PRIVATE = "hugetlb 2M, private"
 POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 PAGES = (0, 100, 101, 5000, 5001, 9000)
@@ -35,7 +34,7 @@ def options(world, host, kind):
     """Options of a guest in this host that may split huge pages."""
     agent = world.agent(host).socket
     return {"memory": SIZE, "agent": None,
-            "extra": [*memory_options(kind, "vm1"), "-object",
+            "extra": [*KINDS[kind].arguments("vm1"), "-object",
                       f"hwpoison-agent,id=hp0,path={agent},split-hugetlb=on"]}
 
 

@@ -2,7 +2,6 @@
 """The main way: a guest with really poisoned pages moves from one host to the other over TCP."""
 
 from hwhosts import logrules, poison
-from hwhosts.migrate import Migration
 from hwhosts.runner import expect, expect_equal, test
 
 SCATTERED = range(7, 7 + 16 * 1000, 16)
@@ -125,21 +124,3 @@ def told_guest(world):
     check = guest.check()
     expect_poisoned(check, addresses, touched=False)
     expect_equal("known", [page["known"] for page in check["sigbus"]], [True])
-
-
-@test()
-def poison_while_moving(world):
-    """Pages that go bad after their contents were sent are carried all the same."""
-    guest, first = world.poisoned_guest(world.pair.a, [100])
-    destination = world.destination(guest)
-    move = Migration(guest, destination, parameters={"max-bandwidth": 2 << 20})
-    move.listen()
-    move.start()
-    move.wait_status("active")
-    late = guest.ask_pages("gpa", [101, 5000, 16000])["gpa"]
-    poison.inject(guest, late)
-    guest.qmp.execute("migrate-set-parameters", {"max-bandwidth": 1 << 30})
-    expect_equal("end", move.wait_end()["status"], "completed")
-    move.settle()
-    expect_equal("poison set", poison.pages(poison.reported(destination)), sorted(first + late))
-    expect_poisoned(destination.check(), sorted(first + late))

@@ -15,7 +15,12 @@ From the bottom up, each module uses only those above it in this list:
   poison     real poison into a guest's page; the poison set that QEMU reports
   agent      hwpoisond in a host
   migrate    a guest from one host to the other
+  tls        keys for that
+  moves      all the ways to do that
+  modes      the same, by name
+  memory     the kinds of memory of a guest, by name
   runner     the tests of ../cases
+  matrix     the table of ways and kinds, and docs/modes.md
   selftests  the kernel's selftests, in a host or on a kernel alone
   story      the demo
   keep       looking around in the demo's hosts

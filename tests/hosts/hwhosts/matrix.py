@@ -18,10 +18,14 @@ INTRODUCTION = """\
 Each row was run between two virtual hosts, with a KVM guest that has a pattern in 16,384 pages of its memory. *Carried*
 says that the guest arrived with exactly the poisoned pages poisoned, by QEMU's list and by touching each, and with
 every other page as it was. *Refused* says that it went on at the source, with its poison, and with what words QEMU refused.
+Memory of a device (DIMM, virtio-mem, NVDIMM), the firmware, and huge pages of 1 GiB, of which our guest makes no use, are
+touched and compared through the page tables of QEMU.
 
-Poison comes *before* the migration, in its *rounds* while memory is being sent, at *switchover* when the guest has stopped,
-or in *postcopy*, when the guest runs at the destination already. It is *real* (the host's kernel has taken the page away
-and told QEMU) or *hidden*: QEMU does not know of it until the migration reads the page.
+Poison comes *before* the migration, in its first *rounds* while memory is being sent, in *later rounds*, when it has been
+sent but is written again, at *switchover* when the guest has stopped, in *postcopy*, when the guest runs at the destination
+already, or while that is *paused* by the loss of its connection. It is *real* (the host's kernel has taken the page away
+and told QEMU), *emulated*, as what is left of an earlier migration, or *hidden*: QEMU does not know of it until the
+migration reads the page. A page of huge memory is lost as a whole.
 
 | way | memory of the source | of the destination | poison comes | | |
 |---|---|---|---|---|---|

@@ -1,115 +1,128 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The ways to move a guest, by name, with something that happens at a moment on the way.
+"""Moving a guest, with something that happens at a moment on the way.
 
 A Move takes a running guest to another QEMU: over a network, within a host, or into a file and out of it. It
 ends with the guest at its destination, or raises Refused with QEMU's reason, and then the guest runs where it was.
+Refused are only migrations: whatever else goes wrong is an error of the test. Which of these classes is used in what
+way is in modes.py.
 """
 
-import dataclasses
-
-from .guest import quit_politely
+from . import tls
+from .base import HarnessError
+from .guest import RUN, quit_politely
 from .migrate import Migration
 from .qmp import QmpError
 
 FILE = "/root/moved"
-SLOW, FAST = 2 << 20, 1 << 30
+DISK = "/root/disk.qcow2"
+SLOW, FAST = 1 << 17, 1 << 30
 
 
 class Refused(Exception):
-    """The guest was not let go; the text is QEMU's reason."""
+    """The guest was not let go; the text is QEMU's reason. `early` says that the source refused at once."""
 
+    def __init__(self, reason, early=False):
+        super().__init__(reason)
+        self.early = early
 
-@dataclasses.dataclass
-class Mode:
-    """How a guest moves."""
-    capabilities: tuple = ()
-    parameters: dict = dataclasses.field(default_factory=dict)
-    uri: str = None  # of a way that stays in the host
-    postcopy: bool = False
-
-    @property
-    def to_file(self):
-        """Whether the guest ends before it is restored."""
-        return bool(self.uri) and self.uri.startswith("file:")
-
-
-def _multifd(compression="none", *more, **parameters):
-    return Mode(("multifd", *more), {"multifd-channels": 2, "multifd-compression": compression, **parameters})
-
-
-def _file(*capabilities, **parameters):
-    if "multifd" in capabilities:
-        parameters["multifd-channels"] = 2
-    return Mode(capabilities, parameters, f"file:{FILE}")
-
-
-MODES = {
-    "precopy": Mode(),
-    "precopy, zero-page-detection=none": Mode((), {"zero-page-detection": "none"}),
-    "precopy, pause-before-switchover": Mode(("pause-before-switchover",)),
-    "precopy, xbzrle": Mode(("xbzrle",)),
-    "precopy, Unix socket": Mode(uri="unix:/run/guests/move"),
-    "multifd": _multifd(),
-    "multifd, zero-page-detection=legacy": _multifd("none", **{"zero-page-detection": "legacy"}),
-    "multifd, zero-page-detection=none": _multifd("none", **{"zero-page-detection": "none"}),
-    "multifd, zlib": _multifd("zlib"),
-    "multifd, zstd": _multifd("zstd"),
-    "multifd, zero-copy-send": _multifd("none", "zero-copy-send"),
-    "postcopy": Mode(("postcopy-ram",), postcopy=True),
-    "postcopy, preempt": Mode(("postcopy-ram", "postcopy-preempt"), postcopy=True),
-    "file": _file(),
-    "file, mapped-ram": _file("mapped-ram"),
-    "file, mapped-ram, multifd": _file("mapped-ram", "multifd"),
-    "file, background-snapshot": _file("background-snapshot"),
-}
 
 class Move:
-    """One move of `source` by `mode`; `happen` is called at `moment`: "before" the start, in the "rounds" in which precopy
-    sends, at "switchover" when the guest has stopped, or in "postcopy", when it runs at the destination and the rest of its
-    memory is still coming."""
+    """One move of `source` by `mode` to the QEMU that `destination(**options)` starts; poison.happen() is called at
+    `moment`, and poison.start_writing() and stop_writing() on the way to "later rounds".
 
-    def __init__(self, mode, source, destination, moment, happen):
+    The moments: "before" the start, in the "rounds" in which precopy sends (its first), in "later rounds" when pages
+    are sent again, at "switchover" when the guest has stopped, in "postcopy", when it runs at the destination and the
+    rest of its memory is still coming, or "paused", when that has been interrupted."""
+
+    def __init__(self, mode, source, destination, moment, poison):
         self.mode = mode
         self.source = source
-        self.destination = destination
+        self.start_destination = destination
         self.moment = moment
-        self.happen = happen
-        capabilities = ["hwpoison", *mode.capabilities]
-        if not mode.to_file:
+        self.poison = poison
+        self.destination = None
+        self.migration = None
+
+    def _happen_if(self, moment):
+        if self.moment == moment:
+            self.poison.happen()
+
+    def _migration(self, **options):
+        capabilities = ["hwpoison"] if self.mode.hwpoison else []
+        capabilities += self.mode.capabilities
+        if not self.mode.to_file:
             capabilities.append("return-path")
-        if moment == "switchover" and "pause-before-switchover" not in capabilities:
+        if self.moment == "switchover" and "pause-before-switchover" not in capabilities:
             capabilities.append("pause-before-switchover")
-        parameters = dict(mode.parameters)
-        if moment == "rounds" or mode.postcopy:
-            parameters.update({"max-bandwidth": SLOW, "max-postcopy-bandwidth": SLOW})
-        self.migration = Migration(source, destination, capabilities, mode.uri, parameters)
+        speed = SLOW if self.moment == "rounds" or self.mode.postcopy else FAST
+        parameters = {**self.mode.parameters, "max-bandwidth": speed}
+        if self.mode.postcopy:
+            parameters["max-postcopy-bandwidth"] = SLOW
+        if self.moment == "later rounds":
+            parameters["downtime-limit"] = 1
+        if self.mode.tls:
+            parameters.update({"tls-creds": "tls0", "tls-hostname": tls.NAME})
+        return Migration(self.source, self.destination, capabilities, self.mode.uri, parameters, **options)
+
+    def _open(self):
+        self.destination = self.start_destination()
+        if self.mode.tls:
+            tls.add_credentials(self.destination, self.mode.tls, "server")
+            tls.add_credentials(self.source, self.mode.tls, "client")
+        self.migration = self._migration()
+        self.migration.listen()
 
     def _set(self, **parameters):
         self.source.qmp.execute("migrate-set-parameters",
                                 {name.replace("_", "-"): value for name, value in parameters.items()})
 
     def _start(self):
+        self.migration.configure_source()
         try:
-            self.migration.start()
+            self.migration.go()
         except QmpError as error:
-            raise Refused(str(error)) from error
+            raise Refused(str(error), early=True) from error
 
-    def _on_the_way(self):
+    def _in_rounds(self):
         if self.moment == "rounds":
             self.migration.wait_status("active")
-            self.happen()
+            self.poison.happen()
             self._set(max_bandwidth=FAST)
+        elif self.moment == "later rounds":
+            # The guest writes and no end is in sight, until all has been sent at least once
+            self.poison.start_writing()
+            self.source.qmp.wait_event("MIGRATION_PASS", lambda data: data["pass"] > 2, 120)
+            self._set(max_bandwidth=SLOW)
+            self.poison.stop_writing()
+            self.poison.happen()
+            self._set(max_bandwidth=FAST, downtime_limit=300)
+
+    def _in_postcopy(self):
+        if self.migration.wait_status("postcopy-active", "failed") == "failed":
+            return
+        self.destination.wait_running()
+        self._happen_if("postcopy")
+        self._interrupt()
+        self._set(max_postcopy_bandwidth=0)
+
+    def _interrupt(self):
+        """What a way does to postcopy."""
+
+    def _at_switchover(self):
+        if "pause-before-switchover" not in self.migration.capabilities:
+            return
+        if self.migration.wait_status("pre-switchover", "failed") == "failed":
+            return
+        self._happen_if("switchover")
+        self.source.qmp.execute("migrate-continue", {"state": "pre-switchover"})
+
+    def _on_the_way(self):
+        self._in_rounds()
         if self.mode.postcopy:
             self.source.qmp.execute("migrate-start-postcopy")
-            self.migration.wait_status("postcopy-active", "failed")
-            if self.moment == "postcopy":
-                self.happen()
-            self._set(max_postcopy_bandwidth=0)
-        if "pause-before-switchover" in self.migration.capabilities:
-            self.migration.wait_status("pre-switchover", "failed")
-            if self.moment == "switchover":
-                self.happen()
-            self.source.qmp.execute("migrate-continue", {"state": "pre-switchover"})
+        self._at_switchover()
+        if self.mode.postcopy:
+            self._in_postcopy()
 
     def _refuse_unless_completed(self):
         information = self.migration.wait_end()
@@ -118,24 +131,181 @@ class Move:
         self.source.wait_running()
         raise Refused(information.get("error-desc", "no reason given"))
 
-    def _restore(self):
+    def _arrive(self):
+        self.migration.settle()
+
+    def _run(self):
+        self._open()
+        self._start()
+        self._on_the_way()
+        self._refuse_unless_completed()
+        self._arrive()
+
+    def run(self):
+        """Moves the guest; `destination` is then where it runs."""
+        self._happen_if("before")
+        self._run()
+
+
+class FileMove(Move):
+    """Into a file, and out of it after the source has ended."""
+
+    def _open(self):
+        self.source.host.run("rm", "-f", FILE)
+        self.migration = self._migration()
+
+    def _arrive(self):
         quit_politely(self.source)
+        self.destination = self.start_destination()
+        self.migration.destination = self.destination
         self.migration.listen()
         self.destination.qmp.wait_event("MIGRATION", lambda data: data["status"] == "completed", 60)
         self.destination.wait_running()
 
-    def run(self):
-        """Moves the guest."""
-        if self.moment == "before":
-            self.happen()
-        if not self.mode.to_file:
-            self.migration.listen()
-        else:
-            self.source.host.run("rm", "-f", FILE)
+
+class StoppedMove(Move):
+    """To a QEMU that is told by -S not to run the guest; that comes later."""
+
+    def __init__(self, mode, source, destination, moment, poison):
+        super().__init__(mode, source, lambda: destination(extra=["-S"]), moment, poison)
+
+    def _arrive(self):
+        self.destination.qmp.wait_event("MIGRATION", lambda data: data["status"] == "completed", 60)
+        if self.destination.status() == "running":
+            raise HarnessError("the guest runs in spite of -S")
+        self.destination.qmp.execute("cont")
+        super()._arrive()
+
+
+class RetriedMove(Move):
+    """Cancelled while memory is being sent, and started anew."""
+
+    def _cancel(self):
+        self._open()
+        self.migration.parameters["max-bandwidth"] = SLOW
         self._start()
-        self._on_the_way()
-        self._refuse_unless_completed()
-        if self.mode.to_file:
-            self._restore()
-        else:
-            self.migration.settle()
+        self.migration.wait_status("active")
+        self._happen_if("rounds")
+        self.source.qmp.execute("migrate_cancel")
+        self.migration.wait_status("cancelled")
+        self.source.wait_running()
+        self.destination.wait_end()
+
+    def _run(self):
+        self._cancel()
+        self.moment = None
+        super()._run()
+
+
+class RecoveredMove(Move):
+    """Postcopy whose connection breaks, and that goes on over another."""
+
+    def _interrupt(self):
+        self.source.qmp.execute("migrate-pause")
+        self.migration.wait_status("postcopy-paused")
+        self.destination.qmp.wait_event("MIGRATION", lambda data: data["status"] == "postcopy-paused", 60)
+        self._happen_if("paused")
+        uri = Migration.new_address(self.destination)
+        self.destination.qmp.execute("migrate-recover", {"uri": uri})
+        self.source.qmp.execute("migrate", {"uri": uri, "resume": True})
+        self.migration.wait_status("postcopy-active")
+
+
+class CprTransfer(Move):
+    """To another QEMU on the same host, which takes over the memory."""
+
+    def _open(self):
+        main, cpr = f"{RUN}/main", f"{RUN}/cpr"
+        self.source.host.run("rm", "-f", main, cpr)
+        channels = [{"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": path}}
+                    for kind, path in (("main", main), ("cpr", cpr))]
+        words = (f"unix:{main}", f'{{"channel-type": "cpr", "addr": {{"transport": "socket", "type": "unix", '
+                                 f'"path": "{cpr}"}}}}')
+        # It does not answer before it has the memory
+        self.destination = self.start_destination(incoming=words, connect=False)
+        self.source.host.shell(f"until test -S {cpr}; do sleep 0.1; done", limit=30)
+        self.migration = self._migration(channels=channels)
+
+    def _start(self):
+        super()._start()
+        self.destination.qmp.connect()
+
+
+class Rdma(Move):
+    """Over RDMA, for which there is no device here: it can be refused, and no more."""
+
+    def _open(self):
+        self.migration = self._migration(channels=[{"channel-type": "main", "addr": {
+            "transport": "rdma", "host": "10.77.0.2", "port": "4444"}}])
+
+
+class Colo(Move):
+    """COLO, which not every QEMU is built with: it then refuses the capability itself."""
+
+    def _start(self):
+        try:
+            self.migration.configure_source()
+        except QmpError as error:
+            raise Refused(str(error), early=True) from error
+        super()._start()
+
+    def _open(self):
+        self.destination = self.start_destination()
+        self.migration = self._migration()
+
+
+def _job(guest, command, job, **arguments):
+    """Runs a job to its end; returns its error, or None."""
+    guest.qmp.execute(command, {"job-id": job, **arguments})
+    guest.qmp.wait_event("JOB_STATUS_CHANGE", lambda data: (data["id"], data["status"]) == (job, "concluded"), 120)
+    error = next(one for one in guest.qmp.execute("query-jobs") if one["id"] == job).get("error")
+    guest.qmp.execute("job-dismiss", {"id": job})
+    return error
+
+
+def _create(guest, **options):
+    error = _job(guest, "blockdev-create", "create", options=options)
+    if error:
+        raise HarnessError(f"blockdev-create: {error}")
+
+
+class Snapshot(Move):
+    """Saved in a qcow2 image by snapshot-save, and loaded from it by another QEMU. That takes of a migration just the
+    capabilities."""
+
+    IMAGE = {"tag": "moved", "vmstate": "disk0", "devices": ["disk0"]}
+
+    def _open(self):
+        self.source.host.run("rm", "-f", DISK)
+        _create(self.source, driver="file", filename=DISK, size=0)
+        self._add(self.source, driver="file", filename=DISK, **{"node-name": "file0"})
+        _create(self.source, driver="qcow2", file="file0", size=1 << 20)
+        self._add(self.source, driver="qcow2", file="file0", **{"node-name": "disk0"})
+        self.migration = self._migration()
+
+    @staticmethod
+    def _add(guest, **options):
+        guest.qmp.execute("blockdev-add", options)
+
+    def _start(self):
+        self.migration.configure_source()
+        error = _job(self.source, "snapshot-save", "save", **self.IMAGE)
+        if error:
+            self.source.wait_running()
+            raise Refused(error)
+
+    def _on_the_way(self):
+        """All of it was one command."""
+
+    def _refuse_unless_completed(self):
+        quit_politely(self.source)
+
+    def _arrive(self):
+        self.destination = self.start_destination(incoming=(), extra=["-S"])
+        self._add(self.destination, driver="file", filename=DISK, **{"node-name": "file0"})
+        self._add(self.destination, driver="qcow2", file="file0", **{"node-name": "disk0"})
+        error = _job(self.destination, "snapshot-load", "load", **self.IMAGE)
+        if error:
+            raise HarnessError(f"snapshot-load: {error}; {self.destination.qemu_log()}")
+        self.destination.qmp.execute("cont")
+        self.destination.wait_running()

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The ways to move a guest, by name: how it is configured for each, and the class of moves.py that drives it."""
+
+import dataclasses
+
+from . import moves
+from .guest import RUN
+
+
+@dataclasses.dataclass
+class Mode:
+    """How a guest moves."""
+    capabilities: tuple = ()
+    parameters: dict = dataclasses.field(default_factory=dict)
+    uri: str = None
+    postcopy: bool = False
+    move: type = moves.Move
+    local: bool = False  # the destination is on the same host
+    tls: str = None  # the kind of credentials
+    hwpoison: bool = True  # the capability
+    same_memory: bool = False  # both QEMUs map it
+
+    @property
+    def to_file(self):
+        """Whether nobody is at the other end."""
+        return issubclass(self.move, (moves.FileMove, moves.Snapshot))
+
+
+def _multifd(compression="none", *more, tls=None, **parameters):
+    return Mode(("multifd", *more), {"multifd-channels": 2, "multifd-compression": compression, **parameters}, tls=tls)
+
+
+def _postcopy(*capabilities, **options):
+    return Mode(("postcopy-ram", *capabilities), postcopy=True, **options)
+
+
+def _file(*capabilities, uri=f"file:{moves.FILE}", **parameters):
+    if "multifd" in capabilities:
+        parameters["multifd-channels"] = 2
+    return Mode(capabilities, parameters, uri, move=moves.FileMove, local=True)
+
+
+def _shared(move, uri=None, mode="normal", capabilities=("x-ignore-shared",)):
+    return Mode(capabilities, {"mode": mode}, uri, move=move, local=True, same_memory=True)
+
+
+MODES = {
+    "precopy": Mode(),
+    "precopy, zero-page-detection=none": Mode((), {"zero-page-detection": "none"}),
+    "precopy, pause-before-switchover": Mode(("pause-before-switchover",)),
+    "precopy, xbzrle": Mode(("xbzrle",)),
+    "precopy, Unix socket": Mode(uri=f"unix:{RUN}/move", local=True),
+    "precopy, TLS x509": Mode(tls="x509"),
+    "precopy, TLS psk": Mode(tls="psk"),
+    "precopy, cancelled and retried": Mode(move=moves.RetriedMove),
+    "precopy, -S": Mode(move=moves.StoppedMove),
+    "precopy, capability hwpoison off": Mode(hwpoison=False),
+    "multifd": _multifd(),
+    "multifd, zero-page-detection=legacy": _multifd("none", **{"zero-page-detection": "legacy"}),
+    "multifd, zero-page-detection=none": _multifd("none", **{"zero-page-detection": "none"}),
+    "multifd, zlib": _multifd("zlib"),
+    "multifd, zstd": _multifd("zstd"),
+    "multifd, zero-copy-send": _multifd("none", "zero-copy-send"),
+    "multifd, TLS x509": _multifd(tls="x509"),
+    "multifd, TLS psk": _multifd(tls="psk"),
+    "postcopy": _postcopy(),
+    "postcopy, preempt": _postcopy("postcopy-preempt"),
+    "postcopy, recovery": _postcopy(move=moves.RecoveredMove),
+    "postcopy, preempt, recovery": _postcopy("postcopy-preempt", move=moves.RecoveredMove),
+    "postcopy, TLS x509": _postcopy(tls="x509"),
+    "postcopy, preempt, TLS psk": _postcopy("postcopy-preempt", tls="psk"),
+    "file": _file(),
+    "file, mapped-ram": _file("mapped-ram"),
+    "file, mapped-ram, multifd": _file("mapped-ram", "multifd"),
+    "file, mapped-ram, multifd, direct-io": _file("mapped-ram", "multifd", **{"direct-io": True}),
+    "file, background-snapshot": _file("background-snapshot"),
+    "exec": _file(uri=f"exec:cat >{moves.FILE}"),
+    "snapshot": Mode(uri=f"file:{moves.DISK}", move=moves.Snapshot, local=True),
+    "x-ignore-shared": _shared(moves.Move, f"unix:{RUN}/move"),
+    "CPR reboot": _shared(moves.FileMove, f"file:{moves.FILE}", "cpr-reboot"),
+    "CPR transfer": _shared(moves.CprTransfer, None, "cpr-transfer", ()),
+    "RDMA": Mode(uri="rdma:10.77.0.2:4444", move=moves.Rdma),
+    "COLO": Mode(("x-colo",), move=moves.Colo),
+}
