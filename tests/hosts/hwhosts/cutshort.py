@@ -38,8 +38,8 @@ class CutShort:
     def start(self):
         """The source sends, and nothing gets through yet."""
         self.move.uri = self.relay.listen
+        self.move.arguments = {"uri": self.relay.uri}
         self.move.listen()
-        self.move.uri = self.relay.uri
         self.move.start()
 
     def pass_until(self, byte):
