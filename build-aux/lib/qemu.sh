@@ -99,13 +99,18 @@ qemu_compile() {
     must_run "compiling $1" "$log" "${qemu_env[@]}" ninja -C "$build" "${targets[@]}"
 }
 
+# qemu_install DIRECTORY: the programs that were built. Where they were built, they look for firmware in the build only.
+qemu_install() {
+    local file build=$qemu_tree/src/build
+    for file in $(cd "$build" && qemu_targets); do
+        install -D -s "$build/$file" "$1/$file"
+    done
+}
+
 # qemu_store ENTRY KIND: keeps the programs that were built
 qemu_store() {
-    local file build=$qemu_tree/src/build
     cache_begin "$1"
-    for file in $(cd "$build" && qemu_targets); do
-        install -D -s "$build/$file" "$new/$file"
-    done
+    qemu_install "$new"
     mkdir "$new/scripts"
     cp "$qemu_tree"/src/scripts/{checkpatch.pl,vmstate-static-checker.py} "$new/scripts/"
     "$new/qemu-system-x86_64" -machine none -accel help >/dev/null || die "the QEMU that was built does not run"
