@@ -21,7 +21,7 @@ packages_build=(build-essential pkg-config meson ninja-build git
     libglib2.0-dev libjson-glib-dev libseccomp-dev libsystemd-dev)
 packages_qemu=(dpkg-dev debian-archive-keyring ca-certificates xz-utils patch rsync python3
     python3-venv perl libpixman-1-dev zlib1g-dev libzstd-dev libattr1-dev libcap-ng-dev
-    libgnutls28-dev libtasn1-6-dev)
+    libgnutls28-dev libtasn1-6-dev libpmem-dev)
 packages_linux=(flex bison bc libelf-dev liburing-dev)
 packages_run=(seabios qemu-system-data ipxe-qemu busybox-static cpio openssl)
 packages_lint=(shellcheck python3 perl git)

@@ -14,7 +14,8 @@ qemu_recipe=1 # raise when this file builds in another way
 qemu_configure=(
     --python=/usr/bin/python3 --target-list=x86_64-softmmu --without-default-features
     --enable-kvm --enable-tcg --enable-vhost-user --enable-vhost-kernel --enable-vhost-net
-    --enable-pixman --enable-zstd --enable-gnutls --enable-virtfs --enable-attr --enable-cap-ng --disable-fdt
+    --enable-pixman --enable-zstd --enable-gnutls --enable-virtfs --enable-attr --enable-cap-ng --enable-libpmem
+    --enable-replication --disable-fdt
     --disable-docs --disable-install-blobs --enable-trace-backends=log --disable-debug-info
     --firmwarepath=/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu)
 
