@@ -142,21 +142,16 @@ def four_hops(world):
     return travel(world, 4)
 
 
-HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
-
-
 @contextlib.contextmanager
 def without_huge_pages(world):
     """Of the first page that is lost of a transparent huge page with a hole in it, such as emulated poison, Linux 6.12 and
     7.3, with our patches or without, tell nobody until it is touched. What QEMU is not told of is in another test."""
-    before = [host.shell(f"sed 's/.*\\[//; s/\\].*//' {HUGE_PAGES}").strip() for host in world.pair.hosts]
-    for host in world.pair.hosts:
-        host.shell(f"echo never >{HUGE_PAGES}")
+    before = [host.use_huge_pages("never") for host in world.pair.hosts]
     try:
         yield
     finally:
         for host, value in zip(world.pair.hosts, before):
-            host.shell(f"echo {value} >{HUGE_PAGES}")
+            host.use_huge_pages(value)
 
 
 @test("full")

@@ -132,9 +132,9 @@ def prepare(host, kinds):
     for kind in kinds:
         if kind.existing:
             host.run("truncate", "-s", f"{kind.size}M", kind.existing)
+    host.use_huge_pages(thp)
     # Poisoned huge pages stay in the pool for good
-    host.shell(f"echo {thp} >/sys/kernel/mm/transparent_hugepage/enabled;"
-               "cd /sys/kernel/mm/hugepages/hugepages-2048kB;"
+    host.shell("cd /sys/kernel/mm/hugepages/hugepages-2048kB;"
                "echo 0 >nr_hugepages; echo 1 >/proc/sys/vm/compact_memory;"
                f"echo $(({pages} + $(cat nr_hugepages))) >nr_hugepages; test $(cat free_hugepages) -ge {pages}")
 

@@ -83,6 +83,19 @@ static void keep_cores(void)
         early_die("core pattern: %s", strerror(errno));
 }
 
+/*
+ * Has the kernel leave pages where they are: between a test's look for a page's frame and the injection, khugepaged
+ * would move it at times, and a frame be poisoned that nobody uses any more.
+ */
+static void keep_frames(void)
+{
+    const char *never = "4294967295";
+
+    /* A kernel without huge pages has neither */
+    early_write_file("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs", never);
+    early_write_file("/sys/kernel/mm/transparent_hugepage/khugepaged/alloc_sleep_millisecs", never);
+}
+
 void host_boot(void)
 {
     char value[64];
@@ -97,4 +110,5 @@ void host_boot(void)
         raise_interface("eth0", value);
     enter_root();
     keep_cores();
+    keep_frames();
 }

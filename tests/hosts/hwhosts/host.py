@@ -194,6 +194,13 @@ class Host(Machine):
         """Runs a line of shell; returns its standard output."""
         return self.run("/bin/sh", "-c", script, **options).stdout
 
+    def use_huge_pages(self, mode):
+        """Sets the mode of transparent huge pages ("always", "madvise", "never"); returns what it was."""
+        path = "/sys/kernel/mm/transparent_hugepage/enabled"
+        before = self.run("cat", path).stdout.partition("[")[2].partition("]")[0]
+        self.shell(f"echo {mode} >{path}")
+        return before
+
     def connect(self, path):
         """Connects to a Unix socket in the host."""
         return SocketStream(self._connection, path)

@@ -12,7 +12,6 @@ import re
 from .base import HarnessError, deadline
 
 INJECTOR = "/sys/kernel/debug/hwpoison/corrupt-pfn"
-KHUGEPAGED = "/sys/kernel/mm/transparent_hugepage/khugepaged"
 PAGE = 4096
 
 
@@ -31,16 +30,9 @@ def page_frames(guest, addresses):
     return frames
 
 
-def keep_frames(host):
-    """Has the host's kernel leave pages where they are: between the look for a page's frame and the injection, khugepaged
-    would move it at times, and a frame be poisoned that nobody uses any more."""
-    host.shell(f"for name in scan alloc; do echo 4294967295 >{KHUGEPAGED}/${{name}}_sleep_millisecs; done")
-
-
 def inject(guest, addresses, limit=120):
     """Poisons the pages at these guest-physical addresses for real."""
     limit = deadline(limit)
-    keep_frames(guest.host)
     frames = page_frames(guest, addresses)
     guest.qmp.take_events("MEMORY_FAILURE")
     injector = guest.host.spawn(
