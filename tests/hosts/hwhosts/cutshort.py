@@ -33,12 +33,10 @@ class CutShort:
         self.destination = destination
         self.switch_at = switch_at
         self.relay = Relay(world, destination.host)
-        self.move = Migration(source, destination, capabilities)
+        self.move = Migration(source, destination, capabilities, self.relay.listen, connect=self.relay.uri)
 
     def start(self):
         """The source sends, and nothing gets through yet."""
-        self.move.uri = self.relay.listen
-        self.move.arguments = {"uri": self.relay.uri}
         self.move.listen()
         self.move.start()
 

@@ -10,15 +10,16 @@ _ENDS = ("completed", "failed", "cancelled")
 
 
 class Migration:
-    """One move; without a `uri` over TCP between the hosts. `channels` are QEMU's, where a URI does not do."""
+    """One move; without a `uri` over TCP between the hosts. `channels` are QEMU's, where a URI does not do. The source
+    connects to `connect` if something stands between it and the destination."""
 
     def __init__(self, source, destination, capabilities=("hwpoison", "return-path"), uri=None,
-                 parameters=None, channels=None):
+                 parameters=None, channels=None, connect=None):
         self.source = source
         self.destination = destination
         self.capabilities = ["events", *capabilities]
         self.uri = uri or self.new_address(destination)
-        self.arguments = {"channels": channels} if channels else {"uri": self.uri}
+        self.arguments = {"channels": channels} if channels else {"uri": connect or self.uri}
         self.parameters = parameters or {}
 
     @staticmethod
