@@ -172,12 +172,15 @@ SOON = 1 << 19
 def allowed(victim, phase):
     """What may become of the guest; stock_hindered_in_postcopy holds stock QEMU to the same. It is gone when the source
     has sent the devices' state for postcopy and the destination has not got all of it ("postcopy-active" here, not
-    yet there). While the source is sending it ("device") it depends on how far it gets."""
+    yet there). While the source is sending it ("device") it depends on how far it gets. At the end of postcopy, with the
+    last of the memory sent, the source takes silence for a failure of the whole, and goes on with the guest: stock QEMU
+    as well as ours, though the destination may have it too."""
     if victim == "agent":
         return {"destination"} if phase.poisoned else {"source"}
     if phase.source == "postcopy-active":
         arrived = phase.destination == "postcopy-active"
-        return {"recovered"} if victim == "connection" and arrived else {"gone"}
+        lost = {"recovered"} if victim == "connection" and arrived else {"gone"}
+        return lost | {"source"} if phase.busy else lost
     if phase.source == "device":
         return {"source", "gone", "recovered"}
     return {"source"}
@@ -250,13 +253,15 @@ class Ordeal:
         outcome = attempt.outcome()
         # No two streams are of the same length: this one may have been shorter.
         expect(outcome in (allowed(victim, phase) if held else {"destination"}), f"{phase}: {outcome}")
-        self.follow(attempt, outcome, victim)
+        self.follow(attempt, outcome, victim, phase)
         return outcome
 
-    def follow(self, attempt, outcome, victim):
+    def follow(self, attempt, outcome, victim, phase):
         """Looks at both ends, and makes ready for the next."""
         left = attempt.destination if outcome == "source" else attempt.source
-        if outcome == "source":
+        if outcome == "source" and phase.source == "postcopy-active":
+            left.stop()
+        elif outcome == "source":
             left.wait_end(120)
         else:
             expect_equal("exit status of the source", quit_politely(left), 0)

@@ -21,6 +21,7 @@ class Phase:
     """How far the migration was when the stream was held."""
     source: str  # state of the migration at either end
     destination: str
+    busy: bool  # whether the source is sending the devices' state or the last of the memory
     poisoned: bool  # whether the destination has made the guest's poison
 
 
@@ -58,12 +59,12 @@ class CutShort:
         return self.relay.count()
 
     def phase(self):
-        """How far it is."""
-        there = self.destination.qmp
-        patched = self.destination.agent is not None
-        return Phase(self.move.information()["status"],
-                     there.execute("query-migrate").get("status", "none"),
-                     patched and bool(there.execute("query-memory-poison")))
+        """How far it is. By the events, as either end's main loop may wait for what the relay holds."""
+        here, there = self.source.qmp, self.destination.qmp
+        information, _ = here.try_execute("query-migrate"), there.try_execute("query-status")
+        busy = information is None or information.get("ram", {}).get("remaining") == 0
+        return Phase(*(end.seen("MIGRATION")[-1]["status"] for end in (here, there)), busy,
+                     bool(there.seen("MEMORY_POISON_RESTORED")))
 
     def strike(self, victim):
         """Ends the victim, and lets the stream go on."""
@@ -79,7 +80,7 @@ class CutShort:
     def _recover(self):
         """Goes on in postcopy over a new connection."""
         uri = f"tcp:{self.destination.host.address}:{self.relay.spare}"
-        self.destination.qmp.execute("migrate-recover", {"uri": uri})
+        self.destination.qmp.execute_out_of_band("migrate-recover", {"uri": uri})
         self.source.qmp.execute("migrate", {"uri": uri, "resume": True})
         self.move.wait_status("completed")
 
