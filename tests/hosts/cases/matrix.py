@@ -39,6 +39,7 @@ class Poison:
             first = []  # there would be no way
         poison.inject(guest, first)
         self._next = late
+        self._frames = None
         self.addresses = sorted(page for one in first + late for page in range(one, one + kind.page, poison.PAGE))
 
     def _choose(self):
@@ -57,10 +58,14 @@ class Poison:
         expect(len(whole) >= 4, f"the pattern fills just {len(whole)} huge pages")
         return [whole[0], whole[-1]], [whole[2]]
 
+    def aim(self):
+        """Looks up the page frames of what is to be poisoned for real. QEMU writes to a page for that."""
+        self._frames = poison.page_frames(self.guest, self._next)
+
     def happen(self):
         """Poisons what the row is about."""
         if self.how == "real":
-            poison.inject(self.guest, self._next)
+            poison.inject(self.guest, self._next, frames=self._frames)
             return
         for address in self._next:
             block, offset = self._place(address)

@@ -34,10 +34,10 @@ def _postcopy(*capabilities, **options):
     return Mode(("postcopy-ram", *capabilities), postcopy=True, **options)
 
 
-def _file(*capabilities, uri=f"file:{moves.FILE}", **parameters):
+def _file(*capabilities, uri=f"file:{moves.FILE}", move=moves.FileMove, **parameters):
     if "multifd" in capabilities:
         parameters["multifd-channels"] = 2
-    return Mode(capabilities, parameters, uri, move=moves.FileMove, local=True)
+    return Mode(capabilities, parameters, uri, move=move, local=True)
 
 
 def _shared(move, uri=None, mode="normal", capabilities=("x-ignore-shared",)):
@@ -73,7 +73,7 @@ MODES = {
     "file, mapped-ram": _file("mapped-ram"),
     "file, mapped-ram, multifd": _file("mapped-ram", "multifd"),
     "file, mapped-ram, multifd, direct-io": _file("mapped-ram", "multifd", **{"direct-io": True}),
-    "file, background-snapshot": _file("background-snapshot"),
+    "file, background-snapshot": _file("background-snapshot", move=moves.BackgroundMove),
     "exec": _file(uri=f"exec:cat >{moves.FILE}"),
     "snapshot": Mode(uri=f"file:{moves.DISK}", move=moves.Snapshot, local=True),
     "x-ignore-shared": _shared(moves.Move, f"unix:{RUN}/move"),

@@ -163,6 +163,21 @@ class FileMove(Move):
         self.destination.wait_running()
 
 
+class BackgroundMove(FileMove):
+    """A snapshot in the background, of the guest as it was when it went on. A page that is written to is saved first."""
+
+    def _start(self):
+        if self.moment == "rounds":
+            self.poison.aim()
+        super()._start()
+
+    def _in_rounds(self):
+        if self.moment == "rounds":
+            self.source.qmp.wait_event("RESUME", limit=60)
+            self._set(max_bandwidth=SLOW)  # it minds only what is set from here on
+        super()._in_rounds()
+
+
 class StoppedMove(Move):
     """To a QEMU that is told by -S not to run the guest; that comes later."""
 

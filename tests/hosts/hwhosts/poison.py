@@ -30,10 +30,10 @@ def page_frames(guest, addresses):
     return frames
 
 
-def inject(guest, addresses, limit=120):
-    """Poisons the pages at these guest-physical addresses for real."""
+def inject(guest, addresses, limit=120, frames=None):
+    """Poisons the pages at these guest-physical addresses for real; `frames` if they have been looked up before."""
     limit = deadline(limit)
-    frames = page_frames(guest, addresses)
+    frames = frames or page_frames(guest, addresses)
     guest.qmp.take_events("MEMORY_FAILURE")
     injector = guest.host.spawn(
         "/bin/sh", "-c", f"while read frame; do echo $frame >{INJECTOR} || exit 1; done")
