@@ -35,8 +35,8 @@ class Poison:
         first, late = self._choose()
         if row.moment == "before":
             late, first = first, []
-        elif not MODES[row.mode].hwpoison:
-            first = []  # there would be no way
+        elif not MODES[row.mode].begins_with_poison:
+            first = []
         poison.inject(guest, first)
         self._next = late
         self._frames = None

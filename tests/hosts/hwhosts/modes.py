@@ -25,6 +25,11 @@ class Mode:
         """Whether nobody is at the other end."""
         return issubclass(self.move, (moves.FileMove, moves.Snapshot))
 
+    @property
+    def begins_with_poison(self):
+        """Whether a guest that has some is let go."""
+        return self.hwpoison and self.move is not moves.Colo
+
 
 def _multifd(compression="none", *more, tls=None, **parameters):
     return Mode(("multifd", *more), {"multifd-channels": 2, "multifd-compression": compression, **parameters}, tls=tls)
@@ -80,5 +85,5 @@ MODES = {
     "CPR reboot": _shared(moves.FileMove, f"file:{moves.FILE}", "cpr-reboot"),
     "CPR transfer": _shared(moves.CprTransfer, None, "cpr-transfer", ()),
     "RDMA": Mode(uri="rdma:10.77.0.2:4444", move=moves.Rdma),
-    "COLO": Mode(("x-colo",), move=moves.Colo),
+    "COLO": Mode(("x-colo",), {"x-checkpoint-delay": 1_000_000}, move=moves.Colo),
 }
