@@ -23,7 +23,6 @@ class Kind:
     thp: str = "madvise"  # transparent huge pages in the host
     more: tuple = ()  # arguments
     hardware: Hardware = PLAIN  # of its hosts
-    starts: bool = True  # QEMU does, with that
     existing: str = ""  # a file that it must find
 
     def arguments(self, name, _hot_added=False):
@@ -141,7 +140,7 @@ KINDS = {
     "NVDIMM": Extra(**_NVDIMM),
     "NVDIMM, read-only": Extra(**{**_NVDIMM, "options": _NVDIMM["options"] + ",readonly=on",
                                   "device": "nvdimm,unarmed=on", "existing": "/dev/shm/vm1"}),
-    "NVDIMM, pmem=on": Extra(**{**_NVDIMM, "options": _NVDIMM["options"] + ",pmem=on", "starts": False}),
+    "NVDIMM, pmem=on": Extra(**{**_NVDIMM, "options": _NVDIMM["options"] + ",pmem=on"}),
     "DIMM of hugetlb 1G": Extra(**_GIGANTIC),
     "DIMM of 1 GiB, anonymous": Extra(size=1024, hardware=GIGANTIC),
     "ROM": Rom(),
