@@ -11,10 +11,13 @@ import signal
 
 from cases.precopy import expect_poisoned
 from hwhosts import poison
+from hwhosts.base import Deadline
 from hwhosts.guest import GUEST_OPTIONS
 from hwhosts.runner import expect_equal, test
 
 DISK = "/root/disk"
+TAP = "tap0"
+PEER = "52:54:00:00:99:02"  # its address, to which the guest sends
 TOUCHED = {"disk-write": 200, "disk-read": 300, "copy-in": 400, "user": 500}
 """A page for each way to touch one."""
 GOOD = 50  # one that is not bad
@@ -24,6 +27,10 @@ def drive(backend):
     """QEMU's arguments for a disk that tells the guest of errors."""
     return ["-blockdev", f"{backend},node-name=disk",
             "-device", "virtio-blk-pci,drive=disk,werror=report,rerror=report"]
+
+
+CARD = ["-netdev", f"tap,id=net,ifname={TAP},script=no,downscript=no,vhost=on",
+        "-device", "virtio-net-pci,netdev=net,romfile="]
 
 
 def side_by_side(world, pages, live, wanted, **options):
@@ -69,6 +76,43 @@ def touches(world):
         "good, copy-in": "done", "copy-in": "EFAULT",
         "user": [("BUS_MCEERR_AR", False)], "known": [TOUCHED["copy-in"], TOUCHED["user"]],
     }, extra=drive(f"driver=file,filename={DISK}"))
+
+
+def arrived(host):
+    """How many datagrams have come to this host for which it has no use."""
+    return int(host.shell("awk '/^Udp:/ { count = $3 } END { print count }' /proc/net/snmp"))
+
+
+def worked(guest):
+    """For how long the host's kernel has worked for the card, in ticks of 10 ms."""
+    return int(guest.host.shell(f"awk '$2 ~ /^.vhost/ {{ print $14 + $15 }}' /proc/{guest.process.pid()}/task/*/stat"))
+
+
+def datagram(guest, page):
+    """What comes of sending a page. The guest cannot tell: its clock is not to be relied on here."""
+    before, began, limit = arrived(guest.host), worked(guest), Deadline(60)
+    expect_equal("net-send", error_of(guest, f"net-send {page}"), "done")
+    while worked(guest) < began + 100:
+        if arrived(guest.host) > before:
+            return "arrives"
+        limit.left("a datagram")
+    return "is tried for ever"
+
+
+@test("full")
+def vhost_net(world):
+    """The host's kernel reads the page for the guest's network card. It gets an error, and tries again for ever: the
+    card sends no more, and the guest goes on."""
+    for host in world.pair.hosts:
+        host.shell(f"ip link show {TAP} >/dev/null 2>&1 || ip tuntap add dev {TAP} mode tap;"
+                   f"ip link set {TAP} address {PEER} up; ip address replace 10.99.0.2/24 dev {TAP}")
+
+    def live(guest, addresses):
+        outcome = [datagram(guest, page) for page in (GOOD, 100, GOOD)]
+        expect_poisoned(guest.check(), addresses)
+        return outcome
+
+    side_by_side(world, [100], live, ["arrives", "is tried for ever", "is tried for ever"], extra=CARD)
 
 
 def last_words(guest):

@@ -6,6 +6,7 @@
  *   copy-mapped N      the kernel reads the page through its own mapping (vmsplice, read): it cannot fail
  *   disk-write N       the first disk reads the page (O_DIRECT: no copy on the way)
  *   disk-read N        it writes to the page
+ *   net-send N         the first network card reads the page, for one datagram (MSG_ZEROCOPY)
  *   free N COUNT       gives these pages back to the kernel
  *   fill N COUNT       has new ones in their place, with the pattern
  *
@@ -13,11 +14,16 @@
  */
 #include "guest-touch.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -25,6 +31,9 @@
 #include "guest-pattern.h"
 
 #define DISK "/dev/vda"
+#define CARD "eth0"
+#define PEER_MAC "\x52\x54\x00\x00\x99\x02"
+#define DATAGRAM 1024
 
 static long copy_in(void *page, uint32_t unused)
 {
@@ -82,6 +91,43 @@ static long disk_read(void *page, uint32_t unused)
     return disk(page, false);
 }
 
+/* Brings the card up. Nobody is at the other end to be asked for an address. */
+static void raise_card(int fd, const struct sockaddr_in *peer)
+{
+    struct ifreq request = { .ifr_name = CARD };
+    struct sockaddr_in *inet = (struct sockaddr_in *)&request.ifr_addr;
+    struct arpreq neighbour = { .arp_flags = ATF_PERM | ATF_COM, .arp_dev = CARD };
+
+    inet->sin_family = AF_INET;
+    inet_pton(AF_INET, "10.99.0.1", &inet->sin_addr);
+    if (ioctl(fd, SIOCSIFADDR, &request) < 0)
+        early_die("address of %s: %s", CARD, strerror(errno));
+    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+        early_die("up %s: %s", CARD, strerror(errno));
+    memcpy(&neighbour.arp_pa, peer, sizeof(*peer));
+    neighbour.arp_ha.sa_family = ARPHRD_ETHER;
+    memcpy(neighbour.arp_ha.sa_data, PEER_MAC, sizeof(PEER_MAC) - 1);
+    if (ioctl(fd, SIOCSARP, &neighbour) < 0)
+        early_die("neighbour on %s: %s", CARD, strerror(errno));
+}
+
+static long net_send(void *page, uint32_t unused)
+{
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) };
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), one = 1;
+    long result;
+
+    (void)unused;
+    inet_pton(AF_INET, "10.99.0.2", &to.sin_addr);
+    raise_card(fd, &to);
+    if (setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)) < 0)
+        early_die("setsockopt: %s", strerror(errno));
+    result = sendto(fd, page, DATAGRAM, MSG_ZEROCOPY, (struct sockaddr *)&to, sizeof(to));
+    close(fd);
+    return result;
+}
+
 static long give_back(void *page, uint32_t count)
 {
     return madvise(page, (size_t)count * GUEST_PAGE_SIZE, MADV_DONTNEED);
@@ -101,7 +147,8 @@ static const struct {
     long (*run)(void *page, uint32_t count);
 } touches[] = {
     { "copy-in", copy_in },     { "copy-mapped", copy_mapped }, { "disk-write", disk_write },
-    { "disk-read", disk_read }, { "free", give_back },          { "fill", fill },
+    { "disk-read", disk_read }, { "net-send", net_send },       { "free", give_back },
+    { "fill", fill },
 };
 
 bool touch_command(const char *line)
