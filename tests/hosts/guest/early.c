@@ -2,15 +2,18 @@
 /* Process 1's first steps; see early.h. */
 #include "early.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
+#include <net/if.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
@@ -161,4 +164,25 @@ int early_write_file(const char *path, const char *text)
     written = write(fd, text, strlen(text));
     close(fd);
     return written < 0 ? -errno : 0;
+}
+
+void early_raise_interface(const char *name, const char *address)
+{
+    struct ifreq request = { 0 };
+    struct sockaddr_in *inet = (struct sockaddr_in *)&request.ifr_addr;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    strncpy(request.ifr_name, name, sizeof(request.ifr_name) - 1);
+    inet->sin_family = AF_INET;
+    if (inet_pton(AF_INET, address, &inet->sin_addr) != 1)
+        early_die("%s is not an address", address);
+    if (fd < 0 || ioctl(fd, SIOCSIFADDR, &request) < 0)
+        early_die("address of %s: %s", name, strerror(errno));
+    inet_pton(AF_INET, "255.0.0.0", &inet->sin_addr);
+    if (ioctl(fd, SIOCSIFNETMASK, &request) < 0)
+        early_die("netmask of %s: %s", name, strerror(errno));
+    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+        early_die("up %s: %s", name, strerror(errno));
+    close(fd);
 }

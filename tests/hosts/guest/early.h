@@ -34,4 +34,7 @@ int early_open_port(const char *name, int timeout_ms);
 /* Writes `text` to a file that exists; returns 0 or a negative errno. */
 int early_write_file(const char *path, const char *text);
 
+/* Gives a network interface an IPv4 address, with a netmask of 8 bits, and brings it up. */
+void early_raise_interface(const char *name, const char *address);
+
 #endif

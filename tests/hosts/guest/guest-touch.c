@@ -17,7 +17,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
@@ -94,17 +93,9 @@ static long disk_read(void *page, uint32_t unused)
 /* Brings the card up. Nobody is at the other end to be asked for an address. */
 static void raise_card(int fd, const struct sockaddr_in *peer)
 {
-    struct ifreq request = { .ifr_name = CARD };
-    struct sockaddr_in *inet = (struct sockaddr_in *)&request.ifr_addr;
     struct arpreq neighbour = { .arp_flags = ATF_PERM | ATF_COM, .arp_dev = CARD };
 
-    inet->sin_family = AF_INET;
-    inet_pton(AF_INET, "10.99.0.1", &inet->sin_addr);
-    if (ioctl(fd, SIOCSIFADDR, &request) < 0)
-        early_die("address of %s: %s", CARD, strerror(errno));
-    request.ifr_flags = IFF_UP | IFF_RUNNING;
-    if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-        early_die("up %s: %s", CARD, strerror(errno));
+    early_raise_interface(CARD, "10.99.0.1");
     memcpy(&neighbour.arp_pa, peer, sizeof(*peer));
     neighbour.arp_ha.sa_family = ARPHRD_ETHER;
     memcpy(neighbour.arp_ha.sa_data, PEER_MAC, sizeof(PEER_MAC) - 1);

@@ -7,14 +7,10 @@
  */
 #include "host-boot.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <net/if.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,27 +48,6 @@ static void enter_root(void)
         early_die("change of root: %s", strerror(errno));
 }
 
-static void raise_interface(const char *name, const char *address)
-{
-    struct ifreq request = { 0 };
-    struct sockaddr_in *inet = (struct sockaddr_in *)&request.ifr_addr;
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-    strncpy(request.ifr_name, name, sizeof(request.ifr_name) - 1);
-    inet->sin_family = AF_INET;
-    if (inet_pton(AF_INET, address, &inet->sin_addr) != 1)
-        early_die("%s is not an address", address);
-    if (fd < 0 || ioctl(fd, SIOCSIFADDR, &request) < 0)
-        early_die("address of %s: %s", name, strerror(errno));
-    inet_pton(AF_INET, "255.0.0.0", &inet->sin_addr);
-    if (ioctl(fd, SIOCSIFNETMASK, &request) < 0)
-        early_die("netmask of %s: %s", name, strerror(errno));
-    request.ifr_flags = IFF_UP | IFF_RUNNING;
-    if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-        early_die("up %s: %s", name, strerror(errno));
-    close(fd);
-}
-
 /* A program that crashes leaves its core where the harness keeps logs. */
 static void keep_cores(void)
 {
@@ -105,9 +80,9 @@ void host_boot(void)
     mount_rest();
     if (early_option("hwp.name", value, sizeof(value)) && sethostname(value, strlen(value)) < 0)
         early_die("host name: %s", strerror(errno));
-    raise_interface("lo", "127.0.0.1");
+    early_raise_interface("lo", "127.0.0.1");
     if (early_option("hwp.address", value, sizeof(value)))
-        raise_interface("eth0", value);
+        early_raise_interface("eth0", value);
     enter_root();
     keep_cores();
     keep_frames();
