@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The agent is killed, or stops answering, at five points of a migration; and one that lies.
+"""The agent is killed, or stops answering, at six points of a migration; and one that lies.
 
-Each time the migration fails, the guest goes on on the source, nothing is left behind on either
-host, and with the agent back the guest then moves after all.
+Each time but the last the migration fails, the guest goes on on the source, nothing is left behind on
+either host, and with the agent back the guest then moves after all. At the end, memory is poisoned, and
+the guest arrives.
 """
 
 import signal
@@ -36,11 +37,16 @@ def destination_gone(destination):
     expect(destination.wait_end() != 0, "the destination ended as if all were well")
 
 
-def moves_after_all(world, guest, addresses, trouble):
-    """With the agent back, everything works. One that was only stopped still is the same."""
+def agent_back(world, trouble):
+    """The agent of b, after it. One that was only stopped still is the same."""
     if trouble == signal.SIGSTOP:
         world.agent(world.pair.b).resume()
-    agent = world.agent(world.pair.b, restart=trouble == signal.SIGKILL)
+    return world.agent(world.pair.b, restart=trouble == signal.SIGKILL)
+
+
+def moves_after_all(world, guest, addresses, trouble):
+    """With the agent back, everything works."""
+    agent = agent_back(world, trouble)
     expect_equal("guests left behind in the agent", agent.guests(), [])
     guest, _ = world.hop(guest)
     expect_equal("guests of the agent", agent.guests(), [guest.name])
@@ -142,6 +148,30 @@ def stopped_before_poisoning(world):
 def stopped_after_poisoning(world):
     """Silent at switchover, when it has poisoned."""
     fails_at(world, signal.SIGSTOP, "poison", "answer")
+
+
+def taken_at_end(world, trouble):
+    """There is trouble with the agent of b when QEMU says that it is done."""
+    guest, addresses = world.poisoned_guest(world.pair.a, [100, 101, 9000])
+    tap = start_tap(world, world.pair.b, trouble, "poison-end", "request")
+    destination = world.destination(guest, agent=f"{TAP},timeout-ms=2000")
+    Migration(guest, destination).run()
+    expect_equal("tap", tap.read_line(20), "hit")
+    expect_poisoned(destination.check(), addresses)
+    expect_equal("exit status", quit_politely(destination), 0)
+    agent_back(world, trouble)
+
+
+@test()
+def killed_at_end(world):
+    """Killed when it is told that the guest has its poison."""
+    taken_at_end(world, signal.SIGKILL)
+
+
+@test()
+def stopped_at_end(world):
+    """Silent when it is told that the guest has its poison."""
+    taken_at_end(world, signal.SIGSTOP)
 
 
 @test()
