@@ -25,7 +25,10 @@ qtest_poison() {
             printf '%s\nnot ok %s: it does not list its cases\n' "$(tail -n 5 <<<"$list")" "${program##*/}"
             continue
         }
-        cases=$(grep -i '^/.*poison' <<<"$list" || true)
+        # GLib 2.84 lists them as comments
+        list=$(sed -n 's|^\(# \)\?/|/|p' <<<"$list")
+        [[ -n $list ]] || echo "not ok ${program##*/}: it lists no case"
+        cases=$(grep -i poison <<<"$list" || true)
         # shellcheck disable=SC2046  # words: one -p for each
         [[ -z $cases ]] || run_qtest "$1" "$program" "${full[@]}" $(printf -- '-p %s ' $cases)
     done
