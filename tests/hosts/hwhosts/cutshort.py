@@ -92,6 +92,14 @@ class CutShort:
             return False
         return True
 
+    def destination_has_all(self):
+        """Whether the destination has the whole guest and runs it, though the source has failed and runs it, too."""
+        try:
+            return self.destination.qmp.wait_event(
+                "MIGRATION", lambda data: data["status"] in ("completed", "failed"))["status"] == "completed"
+        except ChannelClosed:
+            return False
+
     def outcome(self, limit=120):
         """Waits until the source knows how it ends, and recovers what can be recovered; returns where the guest is:
         "source", "destination", "recovered" or "gone"."""
