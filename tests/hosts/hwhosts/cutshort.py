@@ -84,21 +84,22 @@ class CutShort:
         self.source.qmp.execute("migrate", {"uri": uri, "resume": True})
         self.move.wait_status("completed")
 
-    def _destination_waits(self):
-        """Whether the destination has lost its source in postcopy, and has not ended."""
+    def _destination_becomes(self, wanted, *others):
+        """Whether the destination's migration gets into the wanted state, rather than into one of the others or to the end
+        of its QEMU."""
         try:
-            self.destination.qmp.wait_event("MIGRATION", lambda data: data["status"] == "postcopy-paused")
+            return self.destination.qmp.wait_event(
+                "MIGRATION", lambda data: data["status"] in (wanted, *others))["status"] == wanted
         except ChannelClosed:
             return False
-        return True
+
+    def _destination_waits(self):
+        """Whether the destination has lost its source in postcopy, and has not ended."""
+        return self._destination_becomes("postcopy-paused")
 
     def destination_has_all(self):
         """Whether the destination has the whole guest and runs it, though the source has failed and runs it, too."""
-        try:
-            return self.destination.qmp.wait_event(
-                "MIGRATION", lambda data: data["status"] in ("completed", "failed"))["status"] == "completed"
-        except ChannelClosed:
-            return False
+        return self._destination_becomes("completed", "failed")
 
     def outcome(self, limit=120):
         """Waits until the source knows how it ends, and recovers what can be recovered; returns where the guest is:
