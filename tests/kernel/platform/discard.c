@@ -104,7 +104,7 @@ static struct area locked_area(void)
 }
 
 BEHAVIOUR(dontneed_locked_memory, INFORMATIVE,
-          "memory that is locked cannot be discarded so: QEMU refuses to poison it",
+          "memory that is locked cannot be discarded so: QEMU unlocks it meanwhile",
           "system/ram-poison-emulate.c (QEMU)")
 {
     struct area area = locked_area();

@@ -40,7 +40,7 @@ BEHAVIOUR(buffer_write, ALWAYS("EFAULT"),
 }
 
 BEHAVIOUR(buffer_vmsplice, INFORMATIVE,
-          "the same where the kernel takes pages: QEMU refuses zero-copy-send with poison",
+          "the same where the kernel takes pages: zero-copy-send leaves poison out",
           "migration/ram-poison.c (QEMU)")
 {
     struct area area = poisoned_area(SHARED);
@@ -108,7 +108,7 @@ static int open_direct_file(void)
     return fd;
 }
 
-BEHAVIOUR(buffer_o_direct, INFORMATIVE, "nor go to a file directly: QEMU refuses direct-io with poison",
+BEHAVIOUR(buffer_o_direct, INFORMATIVE, "nor go to a file directly: direct-io leaves poison out",
           "migration/ram-poison.c (QEMU)")
 {
     struct area area = poisoned_area(SHARED);

@@ -43,7 +43,7 @@ static const char *after_copy(enum kind kind)
     return content_word(&area, source.start);
 }
 
-BEHAVIOUR(copy_private, INFORMATIVE, "postcopy would make poison good: the two are not combined",
+BEHAVIOUR(copy_private, INFORMATIVE, "a page placed there makes poison good: postcopy places none",
           "migration/ram-poison.c (QEMU)")
 {
     return after_copy(PRIVATE);
