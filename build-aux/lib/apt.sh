@@ -178,9 +178,12 @@ not_unfit() {
     grep -vxF -f <(sed -n "s/^$1 \(.*\) $(series_hash "$2")\$/\1/p" "$unfit" 2>/dev/null) || true
 }
 
-# use_older PROGRAM VERSION SERIES: makes the program start again without that version. Debian releases new
-# ones before a series is rebased, and keeps some of those before.
+# use_older STATUS PROGRAM VERSION SERIES: what to do when apply_series has ended with STATUS: makes the program start
+# again without that version, if this is why. Debian releases new ones before a series is rebased, and keeps some of those
+# before.
 use_older() {
+    (($1 == patches_unfit)) || exit "$1"
+    shift
     say "looking for a $1 before $2"
     echo "$1 $2 $(series_hash "$3")" >>"$unfit"
     rm -f "$versions"

@@ -7,7 +7,7 @@
 # filled under a temporary name beside its place and renamed when it is complete, so whatever stops
 # a run (a signal, a full disk, a power cut) leaves at most a directory .new-* or a work tree, which
 # the next run removes or goes on from. `touch`ing the entry on each use lets pruning keep the ones
-# that are used.
+# that are used. Who works with an entry holds a shared lock on it meanwhile (lib/places.sh), and it is kept.
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/hwpoisond
 cache_keep=2
@@ -19,6 +19,9 @@ cache_open() {
     [[ $cache != *[[:space:]:\"\'\$]* ]] ||
         die "the cache directory '$cache' has a space, colon, quote or dollar sign in its name" \
             "the builds of QEMU and Linux cannot handle that; set XDG_CACHE_HOME to another directory"
+    [[ $root != *[[:space:]:\"\'\$]* ]] ||
+        die "the directory '$root' has a space, colon, quote or dollar sign in its name" \
+            "its scripts cannot handle that; move it to another one"
     mkdir -p "$cache/log" 2>/dev/null || true
     [[ -d $cache/log && -w $cache && -w $cache/log ]] ||
         die "cannot write to the cache directory $cache" \
@@ -52,7 +55,15 @@ cache_unlock() {
     cache_locks=()
 }
 
-# cache_begin ENTRY: a new empty directory in which to make the entry; its name is in $new
+# drop DIRECTORY: removes it, unless somebody holds a lock on it
+drop() {
+    local fd
+    { exec {fd}<"$1"; } 2>/dev/null || return 0
+    ! flock -n "$fd" || rm -rf "$1"
+    exec {fd}<&-
+}
+
+# cache_begin ENTRY: a new empty directory in which to make the entry; its name is in $new. Wants the lock "build".
 cache_begin() {
     rm -rf "$cache"/.new-*
     new=$cache/.new-$1
@@ -68,7 +79,7 @@ cache_finish() {
     # newest first; names are ours and have no special characters
     # shellcheck disable=SC2012
     for old in $(ls -dt "$cache/$2"-* | tail -n +$((cache_keep + 1))); do
-        rm -rf "$old"
+        drop "$old"
     done
 }
 

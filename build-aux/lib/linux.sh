@@ -89,7 +89,7 @@ linux_sources() {
     [[ $have == "$stock" ]] || linux_unpack
     rm -f "$record"
     [[ $flavour == stock ]] || (apply_series "$linux_series" "$linux_tree" "Linux $linux_version") ||
-        use_older "linux-$base" "$linux_version" "$linux_series"
+        use_older $? "linux-$base" "$linux_version" "$linux_series"
     echo "$wanted" >"$record"
 }
 

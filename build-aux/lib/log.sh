@@ -37,11 +37,12 @@ progress() {
 # warn TEXT...: something the reader should know, but that is not fatal
 warn() { say "warning: $*"; }
 
-# die TEXT...: an error; each argument after the first is a line of help below it
+# die TEXT...: an error; each argument after the first is a line of help below it. Exits with $die_status.
+die_status=1
 die() {
     clear_progress
     printf '%s: error: %s\n' "${0##*/}" "$1" >&2
     shift
     (($# == 0)) || printf '    %s\n' "$@" >&2
-    exit 1
+    exit "$die_status"
 }

@@ -12,6 +12,10 @@ series_patches() {
 # series_hash DIRECTORY: a hash of order and content
 series_hash() { series_patches "$1" | xargs -r cat | sha256sum | cut -c1-16; }
 
+# The status of apply_series when the series was written for another version. Any other, such as for a full disk, says
+# nothing of the version.
+patches_unfit=3
+
 # apply_series DIRECTORY TREE BASE: applies the series, exactly. A patch that would need fuzz was
 # written for other code, and whoever reads the result must know; BASE names the version for that.
 apply_series() {
@@ -24,7 +28,8 @@ apply_series() {
                 /^\|(---|\+\+\+) / && $2 != "/dev/null" { file = $2 }
                 /^No file to patch/ { print file ": there is no such file" }
                 / FAILED at |already exists|previously applied|malformed/ { print file ": " $0 }' <<<"$output")
-            die "${patch##*/} does not apply to $3" "${hunks[@]}" \
+            ((${#hunks[@]})) || die "${patch##*/} cannot be applied in $2" "$output"
+            die_status=$patches_unfit die "${patch##*/} does not apply to $3" "${hunks[@]}" \
                 "the series $1 has to be rebased onto $3: see HACKING.md, build-aux/series rebase"
         }
     done

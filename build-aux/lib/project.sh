@@ -5,12 +5,13 @@
 
 project_build=$cache/build-$(hash_of "$root")
 
-# forget_checkouts: removes the build directories of checkouts that no longer exist
+# forget_checkouts: removes the build directories of checkouts that no longer exist, and were not built for a week: in
+# another mount namespace there may be what is not seen in this one
 forget_checkouts() {
     local directory
     for directory in "$cache"/build-*; do
-        [[ -f $directory/checkout ]] || continue
-        [[ -f $(<"$directory/checkout")/meson.build ]] || rm -rf "$directory"
+        [[ $(find "$directory/checkout" -mtime +6 2>/dev/null) ]] || continue
+        [[ -f $(<"$directory/checkout")/meson.build ]] || drop "$directory"
     done
 }
 
@@ -24,7 +25,7 @@ build_project() {
         need_room 100 "building hwpoisond"
         rm -rf "$project_build"
         must_run "configuring hwpoisond" "$log" meson setup "$project_build" "$root"
-        echo "$root" >"$project_build/checkout"
     fi
+    echo "$root" >"$project_build/checkout"
     must_run "compiling hwpoisond" "$log" ninja -C "$project_build"
 }

@@ -67,7 +67,7 @@ qemu_sources() {
         die "cannot unpack the source of QEMU in $qemu_tree"
     }
     (($# == 0)) || (apply_series "$1" "$qemu_tree/new" "QEMU $qemu_version") ||
-        use_older qemu-10.0 "$qemu_version" "$1"
+        use_older $? qemu-10.0 "$qemu_version" "$1"
     if [[ -d $qemu_tree/src ]]; then
         rsync -rlpc --delete --exclude=/build "$qemu_tree/new/" "$qemu_tree/src/"
         rm -rf "$qemu_tree/new"
