@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""4 KiB of poison to a host where the guest has huge pages, with split-hugetlb=on.
+"""4 KiB of poison to a host where the guest has huge pages.
 
-The huge page around the poison is replaced by base pages with the same content, so that the guest loses these 4 KiB and
-nothing else, there and on every host that it goes to later.
+With split-hugetlb=on, the huge page around the poison is replaced by base pages with the same content, so that the guest
+loses these 4 KiB and nothing else, there and on every host that it goes to later. With widen=on it loses the huge page.
+Without either it does not get there.
 """
 
+import collections
+
 from cases.precopy import expect_poisoned
+from cases.refused import expect_untouched
 from hwhosts import poison
 from hwhosts.memory import KINDS, SIZE
 from hwhosts.migrate import Migration
 from hwhosts.guest import quit_politely
-from hwhosts.runner import expect, expect_equal, test
+from hwhosts.runner import TestFailure, expect, expect_equal, test
 
+SHARED = "hugetlb 2M"
 PRIVATE = "hugetlb 2M, private"
 POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 PAGES = (0, 100, 101, 5000, 5001, 9000)
@@ -30,12 +35,11 @@ def prepare(world):
         expect_equal("spare huge pages", spare_huge_pages(host), SIZE // 2)
 
 
-def options(world, host, kind):
-    """Options of a guest in this host that may split huge pages."""
+def options(world, host, kind, policy="split-hugetlb=on"):
+    """Options of a guest in this host with this policy for huge pages."""
     agent = world.agent(host).socket
     return {"memory": SIZE, "agent": None,
-            "extra": [*KINDS[kind].arguments("vm1"), "-object",
-                      f"hwpoison-agent,id=hp0,path={agent},split-hugetlb=on"]}
+            "extra": [*KINDS[kind].arguments("vm1"), "-object", f"hwpoison-agent,id=hp0,path={agent},{policy}"]}
 
 
 def start(world, kind="anonymous"):
@@ -47,10 +51,10 @@ def start(world, kind="anonymous"):
     return guest, addresses
 
 
-def hop(world, guest, kind, **more):
-    """Moves a guest to memory of this kind in the other host."""
+def hop(world, guest, kind, policy="split-hugetlb=on", **more):
+    """Moves a guest to memory of this kind in the other host, which has this policy."""
     there = world.pair.other(guest.host)
-    guest, _ = world.hop(guest, destination_options=options(world, there, kind), **more)
+    guest, _ = world.hop(guest, destination_options=options(world, there, kind, policy), **more)
     return guest
 
 
@@ -144,3 +148,52 @@ def background_snapshot(world):
     restored.qmp.wait_event("MIGRATION", lambda data: data["status"] == "completed", 60)
     restored.wait_running()
     expect_exactly(restored, addresses)
+
+
+def own_huge_page(guest):
+    """The addresses of a huge page that the guest's pattern has for itself: its kernel could not lose one of its own."""
+    pages = collections.defaultdict(list)
+    for first in range(0, guest.ask("hello")["pages"], 1024):
+        for address in guest.ask_pages("gpa", range(first, first + 1024))["gpa"]:
+            pages[address >> 21].append(address)
+    for page in pages.values():
+        if len(page) == 512:
+            return sorted(page)
+    raise TestFailure("the pattern is in no huge page as a whole")
+
+
+@test()
+def widen(world):
+    """The guest loses all of the huge page and nothing else, and has lost it on the next host, until it is reset."""
+    prepare(world)
+    guest = world.guest(world.pair.a, **options(world, world.pair.a, "anonymous")).wait_ready()
+    lost = own_huge_page(guest)
+    poison.inject(guest, [lost[100], lost[300]])
+    guest = hop(world, guest, SHARED, "widen=on")
+    expect_equal("bytes of poison that the destination told of",
+                 [event["total-length"] for event in guest.qmp.take_events("MEMORY_POISON_RESTORED")], [2 << 20])
+    expect_equal("pages in the inventory of b's agent", world.agent(world.pair.b).pages_of(guest.name), lost)
+    guest.qmp.take_events("MEMORY_FAILURE")
+    expect_exactly(guest, lost)
+    expect_equal("addresses of the machine checks put into the guest",
+                 sorted(event["guest-address"] for event in guest.qmp.take_events("MEMORY_FAILURE")), lost)
+    guest = hop(world, guest, "anonymous")
+    expect_exactly(guest, lost, touched=False)
+    guest.reset()
+    expect_exactly(guest, [])
+
+
+@test()
+def not_widened(world):
+    """Without either option the guest stays where it is, and the error says why."""
+    guest, addresses = start(world)
+    destination = world.destination(guest, **options(world, world.pair.b, SHARED, "widen=off"))
+    move = Migration(guest, destination)
+    move.listen()
+    move.start()
+    reason = move.expect_failure()
+    expect("of RAM block 'pc.ram' is not a multiple of its page size here (2 MiB): good memory would be lost with it"
+           in reason, reason)
+    expect(destination.wait_end() != 0, "the destination ended as if all were well")
+    expect("'widen=on'" in destination.qemu_log(), destination.qemu_log()[-300:])
+    expect_untouched(guest, addresses, PAGES)
