@@ -46,6 +46,13 @@ def inject(guest, addresses, limit=120, frames=None):
         raise HarnessError(f"injector: {result.stderr.strip()}")
 
 
+def hide(guest, addresses):
+    """Emulated poison at these guest-physical addresses that QEMU does not know of. The guest's memory must be plain."""
+    for address in addresses:
+        guest.qmp.execute("x-inject-memory-poison", {
+            "block-id": "pc.ram", "offset": address, "length": PAGE, "hidden": True})
+
+
 def reported(guest):
     """The poison set of a patched QEMU."""
     return guest.qmp.execute("query-memory-poison")

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Poison that QEMU has not been told of. The first to come across it is the migration, which reads all of the guest's
+memory."""
+
+import signal
+
+from cases.precopy import expect_poisoned
+from hwhosts import poison
+from hwhosts.base import HarnessError
+from hwhosts.channel import ChannelClosed
+from hwhosts.guest import quit_politely
+from hwhosts.migrate import Migration
+from hwhosts.runner import TestFailure, expect, expect_equal, test
+
+READERS = {
+    "the migration thread": ((), {"zero-page-detection": "legacy"}),
+    "the threads of multifd": (("multifd",), {"multifd-channels": 2, "zero-page-detection": "multifd"}),
+}
+"""Capabilities and parameters by which this thread looks whether a page is zero."""
+
+
+def moved(world, guest, **options):
+    """Moves a guest whose QEMU must not mind what it comes across, and returns it."""
+    destination = world.destination(guest)
+    Migration(guest, destination, **options).run()
+    expect_equal("exit status of the source", quit_politely(guest), 0)
+    return destination
+
+
+def hidden(world):
+    """A guest with a page that is bad, and QEMU does not know; returns both."""
+    guest = world.guest(world.pair.a).wait_ready()
+    addresses = guest.ask_pages("gpa", [100])["gpa"]
+    poison.hide(guest, addresses)
+    expect_equal("poison set", poison.reported(guest), [])
+    return guest, addresses
+
+
+def expect_killed(world, capabilities, parameters):
+    """QEMU does not survive a migration with these."""
+    guest, _ = hidden(world)
+    destination = world.destination(guest)
+    try:
+        Migration(guest, destination, capabilities, parameters=parameters).run()
+        raise TestFailure("nobody touched the page")
+    except ChannelClosed:
+        expect_equal("exit status", guest.wait_end(), 128 + signal.SIGBUS)
+    expect(destination.wait_end() != 0, "the destination ended as if all were well")
+
+
+@test()
+def guard(world):
+    """With the capability, QEMU's threads read with a guard. It is what keeps them alive: without the capability they
+    read as those of stock QEMU do, and QEMU is killed, and the guest with it."""
+    for reader, (capabilities, parameters) in READERS.items():
+        try:
+            expect_killed(world, ("return-path", *capabilities), parameters)
+            guest, addresses = hidden(world)
+            guest = moved(world, guest, capabilities=("return-path", "hwpoison", *capabilities), parameters=parameters)
+            expect_equal("poison set", poison.pages(poison.reported(guest)), addresses)
+            expect_poisoned(guest.check(), addresses)
+            guest.stop()
+        except HarnessError as error:
+            raise HarnessError(f"{reader}: {error}") from error
