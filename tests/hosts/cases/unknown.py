@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Poison that QEMU has not been told of. The first to come across it is the migration, which reads all of the guest's
-memory."""
+memory.
+
+The kernel tells of a bad page by SIGBUS, which is not queued: of pages that go bad while QEMU does not get round to taking
+it, it hears of one.
+"""
 
 import signal
 
@@ -17,6 +21,7 @@ READERS = {
     "the threads of multifd": (("multifd",), {"multifd-channels": 2, "zero-page-detection": "multifd"}),
 }
 """Capabilities and parameters by which this thread looks whether a page is zero."""
+MANY = range(500, 500 + 20 * 700, 700)
 
 
 def moved(world, guest, **options):
@@ -62,3 +67,17 @@ def guard(world):
             guest.stop()
         except HarnessError as error:
             raise HarnessError(f"{reader}: {error}") from error
+
+
+@test()
+def at_once(world):
+    """Twenty pages go bad for real while QEMU does not look: it hears of one, and finds the others."""
+    guest = world.guest(world.pair.a).wait_ready()
+    addresses = sorted(guest.ask_pages("gpa", MANY)["gpa"])
+    unknown = poison.inject_at_once(guest, addresses)
+    known = poison.pages(poison.reported(guest))
+    expect_equal("poison set, and what is not in it", sorted(known + unknown), addresses)
+    expect_equal("pages that QEMU knows of", len(known), 1)
+    guest = moved(world, guest)
+    expect_equal("poison set", poison.pages(poison.reported(guest)), addresses)
+    expect_poisoned(guest.check(), addresses)

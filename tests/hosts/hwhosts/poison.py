@@ -8,11 +8,13 @@ become one. So the pages are poisoned one after another, each when QEMU has told
 """
 
 import re
+import signal
 
 from .base import HarnessError, deadline
 
 INJECTOR = "/sys/kernel/debug/hwpoison/corrupt-pfn"
 PAGE = 4096
+_INJECT = f"while read frame; do echo $frame >{INJECTOR} || exit 1; done"
 
 
 def page_frames(guest, addresses):
@@ -35,8 +37,7 @@ def inject(guest, addresses, limit=120, frames=None):
     limit = deadline(limit)
     frames = frames or page_frames(guest, addresses)
     guest.qmp.take_events("MEMORY_FAILURE")
-    injector = guest.host.spawn(
-        "/bin/sh", "-c", f"while read frame; do echo $frame >{INJECTOR} || exit 1; done")
+    injector = guest.host.spawn("/bin/sh", "-c", _INJECT)
     for frame in frames:
         injector.write(f"0x{frame:x}\n")
         guest.qmp.wait_event("MEMORY_FAILURE", limit=limit)
@@ -44,6 +45,24 @@ def inject(guest, addresses, limit=120, frames=None):
     result = injector.wait(limit)
     if result.status != 0:
         raise HarnessError(f"injector: {result.stderr.strip()}")
+
+
+def inject_at_once(guest, addresses, limit=60):
+    """Poisons the pages at these guest-physical addresses for real while QEMU is stopped by SIGSTOP. It hears of one of
+    them; returns the others' addresses, sorted."""
+    limit = deadline(limit)
+    frames = page_frames(guest, addresses)
+    guest.qmp.take_events("MEMORY_FAILURE")
+    guest.process.kill(signal.SIGSTOP)
+    threads = f"/proc/{guest.process.pid()}/task/*/stat"
+    guest.host.shell(f"while grep -qv ') T ' {threads}; do :; done", limit=limit)
+    guest.host.run("/bin/sh", "-c", _INJECT, stdin="".join(f"0x{frame:x}\n" for frame in frames), limit=limit)
+    guest.process.kill(signal.SIGCONT)
+    told = guest.qmp.wait_event("MEMORY_FAILURE", limit=limit)["guest-address"]
+    more = guest.qmp.take_events("MEMORY_FAILURE")
+    if told not in addresses or more:
+        raise HarnessError(f"QEMU was told of 0x{told:x}, and of {more}")
+    return sorted(address for address in addresses if address != told)
 
 
 def hide(guest, addresses):
