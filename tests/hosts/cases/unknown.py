@@ -8,6 +8,7 @@ it, it hears of one.
 
 import signal
 
+from cases.life_after import TIMERS
 from cases.precopy import expect_poisoned
 from hwhosts import poison
 from hwhosts.base import HarnessError
@@ -81,3 +82,36 @@ def at_once(world):
     guest = moved(world, guest)
     expect_equal("poison set", poison.pages(poison.reported(guest)), addresses)
     expect_poisoned(guest.check(), addresses)
+
+
+@test()
+def guest_is_told(world):
+    """The guest is told of the page that the migration has found while it still runs at the source, and goes on. Its
+    program writes all the while, so that the migration does not get to its end before."""
+    pages = [100, 9000]
+    guest = world.guest(world.pair.a, extra=TIMERS).wait_ready()
+    addresses = guest.ask_pages("gpa", pages)["gpa"]
+    expect_equal("early-kill", guest.ask("early-kill")["error"], 0)
+    expect_equal("poll-errors", guest.ask("poll-errors 1")["error"], 0)
+    unknown = poison.inject_at_once(guest, addresses)
+    expect_equal("advisory signals", guest.ask("await-ao 1 30")["ao_signals"], 1)
+    known = [page for page, address in zip(pages, addresses) if address not in unknown]
+    expect_equal("known to the guest's kernel", guest.ask_pages("known", pages)["known"], known)
+
+    guest.ask_pages("dirty start", pages)
+    migration = Migration(guest, world.destination(guest), parameters={"downtime-limit": 1})
+    migration.listen()
+    migration.start()
+    expect_equal("page that QEMU has found", guest.qmp.wait_event("MEMORY_FAILURE", limit=60)["guest-address"], unknown[0])
+    expect_equal("advisory signals", guest.ask("await-ao 2 30")["ao_signals"], 2)
+    expect_equal("known to the guest's kernel", guest.ask_pages("known", pages)["known"], pages)
+    expect_equal("migration", migration.information()["status"], "active")
+    expect(guest.ask("dirty stop")["rounds"] > 0, "the guest did not go on")
+
+    guest.qmp.execute("migrate-set-parameters", {"downtime-limit": 2000})
+    expect_equal("migration", migration.wait_end()["status"], "completed")
+    migration.settle()
+    expect_equal("exit status of the source", quit_politely(guest), 0)
+    check = migration.destination.check()
+    expect_poisoned(check, sorted(addresses), touched=False)
+    expect_equal("known", [page["known"] for page in check["sigbus"]], [True, True])
