@@ -15,7 +15,7 @@ qemu_configure=(
     --python=/usr/bin/python3 --target-list=x86_64-softmmu --without-default-features
     --enable-kvm --enable-tcg --enable-vhost-user --enable-vhost-kernel --enable-vhost-net
     --enable-pixman --enable-zstd --enable-gnutls --enable-virtfs --enable-attr --enable-cap-ng --enable-libpmem
-    --enable-replication --disable-fdt
+    --enable-replication --enable-tools --disable-fdt
     --disable-docs --disable-install-blobs --enable-trace-backends=log --disable-debug-info
     --firmwarepath=/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu)
 
@@ -76,11 +76,11 @@ qemu_sources() {
     fi
 }
 
-# qemu_targets: what to build: the emulator, and QEMU's own tests of migration, and ours, so far as
-# this tree has them
+# qemu_targets: what to build: the emulator, a vhost-user backend (one of QEMU's tools), QEMU's own tests of migration, and
+# ours, so far as this tree has them
 qemu_targets() {
     ninja -C "$qemu_tree/src/build" -t targets all |
-        sed -n -E 's/^(qemu-system-x86_64|tests\/qtest\/(migration-test|qmp-cmd-test|test-hmp|[a-z0-9-]*poison[a-z0-9-]*)|tests\/unit\/[a-z0-9-]*poison[a-z0-9-]*): .*/\1/p'
+        sed -n -E 's/^(qemu-system-x86_64|contrib\/vhost-user-blk\/vhost-user-blk|tests\/qtest\/(migration-test|qmp-cmd-test|test-hmp|[a-z0-9-]*poison[a-z0-9-]*)|tests\/unit\/[a-z0-9-]*poison[a-z0-9-]*): .*/\1/p'
 }
 
 # qemu_compile LABEL: configures if need be, and compiles
