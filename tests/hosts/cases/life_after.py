@@ -12,10 +12,13 @@ import signal
 from cases.precopy import expect_poisoned
 from hwhosts import poison
 from hwhosts.base import Deadline
-from hwhosts.guest import GUEST_OPTIONS
+from hwhosts.guest import GUEST_OPTIONS, RUN, quit_politely
+from hwhosts.memory import KINDS
+from hwhosts.modes import MODES
 from hwhosts.runner import expect_equal, test
 
 DISK = "/root/disk"
+SOCKET = f"{RUN}/disk.sock"
 TAP = "tap0"
 PEER = "52:54:00:00:99:02"  # its address, to which the guest sends
 TOUCHED = {"disk-write": 200, "disk-read": 300, "copy-in": 400, "user": 500}
@@ -117,6 +120,67 @@ def vhost_net(world):
         return outcome
 
     side_by_side(world, [100], live, ["arrives", "is tried for ever", "is tried for ever"], extra=CARD)
+
+
+BACKEND = """
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+listener.set_inheritable(True)
+print("listens", flush=True)
+os.execv(sys.argv[2], [sys.argv[2], f"--fd={listener.fileno()}", f"--blk-file={sys.argv[3]}"])
+"""
+"""Makes the socket first, so that QEMU finds it."""
+SERVED = [*KINDS["memfd"].arguments("vm1"), "-chardev", f"socket,id=disk,path={SOCKET}",
+          "-device", "vhost-user-blk-pci,chardev=disk", *TIMERS]
+
+
+def serve(world, host):
+    """Starts QEMU's own vhost-user backend in a host, for one guest. No byte of its disk is zero."""
+    program = world.settings.path("PATCHED_QEMU_BUILD") / "contrib/vhost-user-blk/vhost-user-blk"
+    host.shell(f"rm -f {SOCKET}; mkdir -p {RUN}; head -c 1M /dev/zero | tr '\\0' '\\377' >{DISK}")
+    backend = world.spawn(host, "python3", "-c", BACKEND, SOCKET, program, DISK)
+    expect_equal("vhost-user backend", backend.read_line(30), "listens")
+
+
+def dma(guest, addresses):
+    """What comes of writing a good page to the disk, reading it back, reading to a bad page, and writing that to the disk."""
+    work = (("disk-write", GOOD), ("disk-read", GOOD), *((way, TOUCHED[way]) for way in ("disk-read", "disk-write")))
+    outcome = [error_of(guest, f"{way} {page}") for way, page in work]
+    expect_poisoned(guest.check(), addresses)
+    zeros = guest.host.shell(f"head -c 4096 {DISK} | tr -d '\\0' | wc -c") == "0\n"
+    return [*outcome, "zeros on the disk" if zeros else "the disk is as it was"]
+
+
+@test("full")
+def vhost_user(world):
+    """A backend in a process of its own works on the page for the guest's disk. That process has page tables of its own: it
+    does not see emulated poison, and puts zeros on the disk, of which QEMU warns. With a userfaultfd of the backend, which
+    comes with postcopy, it gets an error as with host poison."""
+    def poisoned():
+        serve(world, world.pair.a)
+        return world.poisoned_guest(world.pair.a, (TOUCHED["disk-read"], TOUCHED["disk-write"]), extra=SERVED)
+
+    def moved(mode):
+        guest, addresses = poisoned()
+        serve(world, world.pair.b)
+        destination = world.destination(guest)
+        mode.move(mode, guest, lambda: destination, None, None).run()
+        quit_politely(guest)
+        event = destination.qmp.wait_event("MEMORY_POISON_RESTORED")
+        outcome = dma(destination, addresses)
+        destination.stop()
+        return outcome, event.get("vhost-user-unreached")
+
+    guest, addresses = poisoned()
+    with_host_poison = dma(guest, addresses)
+    guest.stop()
+    lost = ["done", "done", "EIO", "EIO", "the disk is as it was"]
+    expect_equal("with host poison", with_host_poison, lost)
+    expect_equal("with poison that the backend does not see, and the warning", moved(MODES["precopy"]),
+                 (["done", "done", "done", "done", "zeros on the disk"], ["disk"]))
+    expect_equal("with poison that it sees, and the warning", moved(MODES["postcopy"]), (lost, None))
 
 
 def last_words(guest):
