@@ -5,9 +5,10 @@
  * A layout is what every later request is measured against: a range may be poisoned only if it lies
  * in a block, on the block's page boundaries, and if policy allows the block's kind. It cannot be
  * verified against the VMM's memory, and need not be: addresses mean something only together with a
- * userfaultfd of that same memory, so a VMM that lies about its layout harms nobody but itself. What
- * must hold is that no arithmetic on it can overflow (all values stay below 2^63, ends included),
- * and that names and addresses are unambiguous.
+ * userfaultfd of that same memory, so a VMM that lies about its layout harms nobody but itself, as long
+ * as nothing that others share is counted by what it says (ranges.c, ledger.c). What must hold is that no
+ * arithmetic on it can overflow (all values stay below 2^63, ends included), and that names and addresses
+ * are unambiguous.
  */
 #include "layout.h"
 

@@ -11,7 +11,8 @@
  * the VMM lives; others give empty ones back at MADV_DONTNEED (docs/platform.md), which the agent does not see.
  * One page in every 2 MiB of memory that costs the VMM nothing is a table each; so a VMM could use up what the
  * agent may have (MemoryMax=). What is counted is the regions (of 2 MiB, 1 GiB and 512 GiB) that each request
- * touches, the most tables that it can need; none is ever given back.
+ * touches, the most tables that it can need, whatever the VMM says its memory is; none is ever given back, not
+ * even for pages that could not be poisoned: the kernel may have made their tables before it gave up.
  *
  * A process is not all that a VMM can be: it can have children, each with its own account. So the processes
  * of one cgroup have a quarter of all regions together, and one bucket of log lines, which neither a new

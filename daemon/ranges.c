@@ -63,14 +63,16 @@ static guint64 new_regions(guint64 before, guint64 start, guint64 length, guint 
     return last - first + (first != before >> shift);
 }
 
-/* Most page tables that poisoning a range can need; whole huge pages are in the tables of larger ones. */
+/*
+ * Most page tables that poisoning a range can need. Whole huge pages need none of the smallest, but it is only
+ * the VMM that calls the block hugetlb, and the kernel makes the tables before it looks.
+ */
 static guint64 tables_of(const Range *range, const Range *before, const RamBlock *block)
 {
     static const guint shifts[] = { 39, 30, 21 };
-    guint n = ram_block_unit(block) == layout_base_page() ? 3 : 2;
     guint64 last = before ? block->address + before->offset + before->length - 1 : G_MAXUINT64, tables = 0;
 
-    for (guint i = 0; i < n; i++)
+    for (guint i = 0; i < G_N_ELEMENTS(shifts); i++)
         tables += new_regions(last, block->address + range->offset, range->length, shifts[i]);
     return tables;
 }
@@ -81,7 +83,7 @@ static guint64 tables_of(const Range *range, const Range *before, const RamBlock
  * @n: how many
  * @block: the block of the request
  * @ret_pages: base pages in all ranges together
- * @ret_tables: regions of 2 MiB (not of huge pages), 1 GiB and 512 GiB that they touch
+ * @ret_tables: regions of 2 MiB, 1 GiB and 512 GiB that they touch
  * @error: what range_check_one() raises, or PROTO_ERROR_RANGE_OVERLAP if two ranges overlap or are
  *         out of order
  */

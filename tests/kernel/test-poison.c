@@ -322,6 +322,66 @@ static void test_regions(void)
     session_end(&s);
 }
 
+static long table_kib(void)
+{
+    g_autofree char *status = NULL;
+    const char *line;
+
+    g_assert_true(g_file_get_contents("/proc/self/status", &status, NULL, NULL));
+    line = strstr(status, "VmPTE:");
+    g_assert_nonnull(line);
+    return strtol(line + strlen("VmPTE:"), NULL, 10);
+}
+
+#define BATCH   1024u
+#define BATCHES 16u
+
+/* The batch of a block of "huge" pages, all of it; TRUE if it was refused. */
+static gboolean poison_batch(Vmm *vmm, guint batch)
+{
+    g_autofree VmmRecord *records = g_new(VmmRecord, BATCH);
+    g_autoptr(JsonObject) answer = NULL;
+
+    for (guint i = 0; i < BATCH; i++)
+        records[i] = (VmmRecord){ ((guint64)batch * BATCH + i) * REGION, REGION };
+    answer = vmm_poison(vmm, "huge", records, BATCH);
+    if (!json_object_has_member(answer, "code")) {
+        g_assert_cmpint(json_object_get_int_member(answer, "failed_count"), ==, BATCH);
+        return FALSE;
+    }
+    vmm_expect_error(answer, "policy-pages");
+    return TRUE;
+}
+
+/*
+ * Memory of base pages, behind the end of its file, that the VMM calls huge: nothing can be poisoned, but each
+ * region gets its table.
+ */
+static void test_regions_called_huge(void)
+{
+    const gsize pages = (BATCHES * BATCH + 1) * (REGION / 4096);
+    Session s = { .agent = test_agent_start(NULL), .ram = ram_new(RAM_SHMEM, pages) };
+    guintptr start = ((guintptr)s.ram->address + REGION - 1) & ~(guintptr)(REGION - 1);
+    long before = table_kib();
+    guint n = 0;
+
+    s.vmm = vmm_connect(s.agent->vmm);
+    vmm_hello(s.vmm, "vm1", "");
+    vmm_call_ok(s.vmm, -1, "layout",
+                "\"blocks\":[{\"name\":\"huge\",\"host_virt_addr\":%" G_GUINTPTR_FORMAT
+                ",\"size\":%llu,\"page_size\":2097152,\"kind\":\"hugetlb\",\"shared\":true}]",
+                start, BATCHES * BATCH * REGION);
+    ram_prepare(s.ram, 0, pages);
+    g_assert_no_errno(ftruncate(s.ram->memfd, 4096));
+    ram_begin(s.vmm, s.ram, 1);
+    while (n < BATCHES && !poison_batch(s.vmm, n))
+        n++;
+    g_test_message("%u requests, %ld KiB of page tables", n, table_kib() - before);
+    g_assert_cmpuint(n, ==, 8192 / BATCH - 1); /* and those of higher levels */
+    g_assert_cmpint(table_kib() - before, >, n * BATCH * 4);
+    session_end(&s);
+}
+
 typedef struct {
     TestAgent *agent;
     Ram *ram;
@@ -440,6 +500,7 @@ int main(int argc, char **argv)
     g_test_add_func("/poison/policy", test_policy);
     g_test_add_func("/poison/policy-of-process", test_policy_of_process);
     g_test_add_func("/poison/regions", test_regions);
+    g_test_add_func("/poison/regions-called-huge", test_regions_called_huge);
     g_test_add_func("/poison/regions-of-children", test_regions_of_children);
     g_test_add_func("/poison/page-size", test_page_size);
     g_test_add_func("/poison/unreached", test_unreached);
