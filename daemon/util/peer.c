@@ -20,6 +20,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "cgroup.h"
+
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
@@ -150,18 +152,17 @@ gboolean peer_alive(const Peer *peer)
  * peer_cgroup() - which cgroup is it in?
  * @peer: an identified peer, alive
  *
- * A process cannot leave its cgroup by itself, nor can its children; libvirt and systemd give each guest its
- * own.
+ * A process cannot leave its cgroup by itself, nor can its children, but for those that threads can be in
+ * (cgroup.c); libvirt and systemd give each guest its own.
  *
  * Return: a new string, equal for processes of the same cgroup; of this process alone where there are no
  * cgroups.
  */
 char *peer_cgroup(const Peer *peer)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/cgroup", (int)peer->pid);
-    char *cgroup;
+    char *cgroup = cgroup_of(peer->pid);
 
-    if (g_file_get_contents(path, &cgroup, NULL, NULL))
+    if (cgroup)
         return cgroup;
     return g_strdup_printf("process %d of %" G_GUINT64_FORMAT, (int)peer->pid, peer->start_time);
 }

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the agent can know of cgroups: real ones, which only root can make
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/cgroup.h"
+
+/* A cgroup of this test below where it may make one, or NULL: then the test is skipped. */
+static char *make_cgroup(void)
+{
+    static const char *const mounts[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+
+    for (guint i = 0; i < G_N_ELEMENTS(mounts); i++) {
+        g_autofree char *procs = g_build_filename(mounts[i], "cgroup.procs", NULL);
+        g_autofree char *path = g_strdup_printf("%s/hwpoisond-test-%d", mounts[i], (int)getpid());
+
+        if (g_file_test(procs, G_FILE_TEST_EXISTS) && mkdir(path, 0755) == 0)
+            return g_steal_pointer(&path);
+    }
+    g_test_skip("no cgroup of version 2 can be made here");
+    return NULL;
+}
+
+static int write_to(const char *directory, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    int fd = open(path, O_WRONLY | O_CLOEXEC), r;
+
+    if (fd < 0)
+        return -errno;
+    r = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+    close(fd);
+    return r;
+}
+
+static void remove_cgroup(const char *path)
+{
+    g_assert_no_errno(rmdir(path));
+}
+
+/* A process in a cgroup, until its socket is closed. */
+typedef struct {
+    pid_t pid;
+    int end;
+} Member;
+
+static Member member_of(const char *cgroup)
+{
+    Member member;
+    int pair[2];
+    char byte;
+
+    g_assert_no_errno(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    member = (Member){ .pid = fork(), .end = pair[0] };
+    g_assert_no_errno(member.pid);
+    if (member.pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(pair[0]);
+        if (write_to(cgroup, "cgroup.procs", "0") < 0 || write(pair[1], "", 1) != 1)
+            _exit(1);
+        _exit(read(pair[1], &byte, 1) != 0);
+    }
+    close(pair[1]);
+    g_assert_cmpint(read(member.end, &byte, 1), ==, 1);
+    return member;
+}
+
+static void member_end(Member *member)
+{
+    int status;
+
+    close(member->end);
+    g_assert_cmpint(waitpid(member->pid, &status, 0), ==, member->pid);
+    g_assert_cmpint(status, ==, 0);
+}
+
+static void test_same(void)
+{
+    g_autofree char *cgroup = make_cgroup(), *mine = NULL, *first = NULL, *second = NULL;
+    Member members[2];
+
+    if (!cgroup)
+        return;
+    members[0] = member_of(cgroup);
+    members[1] = member_of(cgroup);
+    mine = cgroup_of(getpid());
+    first = cgroup_of(members[0].pid);
+    second = cgroup_of(members[1].pid);
+    g_assert_cmpstr(first, ==, second);
+    g_assert_cmpstr(first, !=, mine);
+    g_assert_nonnull(strstr(first, cgroup));
+    member_end(&members[1]); /* it has the other's socket, too */
+    member_end(&members[0]);
+    g_assert_null(cgroup_of(members[0].pid));
+    remove_cgroup(cgroup);
+}
+
+/* What a thread makes is where the thread is, and all the same of the guest's cgroup. */
+static void test_threaded(void)
+{
+    g_autofree char *cgroup = make_cgroup(), *cpu = NULL, *above = NULL, *below = NULL;
+    Member members[2];
+
+    if (!cgroup)
+        return;
+    cpu = g_build_filename(cgroup, "vcpu0", NULL);
+    g_assert_no_errno(mkdir(cpu, 0755));
+    g_assert_cmpint(write_to(cpu, "cgroup.type", "threaded"), ==, 0);
+    members[0] = member_of(cgroup);
+    members[1] = member_of(cpu);
+    above = cgroup_of(members[0].pid);
+    below = cgroup_of(members[1].pid);
+    g_assert_cmpstr(above, ==, below);
+    member_end(&members[1]); /* it has the other's socket, too */
+    member_end(&members[0]);
+    remove_cgroup(cpu);
+    remove_cgroup(cgroup);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/cgroup/same", test_same);
+    g_test_add_func("/cgroup/threaded", test_threaded);
+    return g_test_run();
+}
