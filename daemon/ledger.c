@@ -20,18 +20,33 @@
  * processes cannot leave; a user id would not do, as libvirt runs all guests as one. Guests that somebody
  * starts in one session have one share together: an honest guest needs a region for each bad page at most.
  *
+ * Nor need the tables be where the process is: the userfaultfd can be that of another process's memory, say its
+ * parent's, and nothing tells. So what a process leaves that has exited stays with its cgroup, which is the
+ * one who could have that memory, until it has no processes. A cgroup can live long, with one guest
+ * after the other; then it is the kernel that knows how much of it can still be there: no more than all page
+ * tables that the agent is charged for. Where neither can be known (cgroup v1) it stays until the agent
+ * restarts, which disturbs no guest.
+ *
  * An account without a connection is looked at when the next one is opened, or when room is short: that takes
  * no timer and no descriptor. Reserving is done in workers, everything else in the main thread.
  */
 #include "ledger.h"
 
+#include "util/cgroup.h"
 #include "util/proto-error.h"
 
-/* A cgroup. It stays while it has accounts, and then until its bucket is as good as that of a new one. */
+#define SETTLED_US (10 * G_USEC_PER_SEC) /* by then the kernel's count has all of them */
+
+/*
+ * A cgroup. It stays while it has accounts or tables, and then until its bucket is as good as that of a new
+ * one.
+ */
 typedef struct {
     char *cgroup;
     guint accounts;
-    guint64 tables;
+    guint64 tables; /* of its accounts, and left */
+    guint64 left;   /* of processes that have exited */
+    gint64 left_at; /* monotonic time when the last of them was forgotten */
     LogBucket bucket;
 } Group;
 
@@ -39,7 +54,7 @@ struct Ledger {
     GMutex lock;
     GPtrArray *accounts; /* Account, owned */
     GPtrArray *groups;   /* Group, owned */
-    guint64 tables;      /* of all accounts */
+    guint64 tables;      /* of all groups */
 };
 
 struct Account {
@@ -99,8 +114,9 @@ static void forget(Ledger *ledger, guint index)
 {
     const Account *account = g_ptr_array_index(ledger->accounts, index);
 
-    ledger->tables -= account->tables;
-    account->group->tables -= account->tables;
+    if (account->tables > 0)
+        account->group->left_at = g_get_monotonic_time();
+    account->group->left += account->tables;
     account->group->accounts--;
     g_ptr_array_remove_index_fast(ledger->accounts, index);
 }
@@ -115,14 +131,32 @@ static void forget_dead(Ledger *ledger)
     }
 }
 
-static void forget_idle_groups(Ledger *ledger)
+/* How many of the tables that are left in a cgroup can still be there? */
+static guint64 most_left(const Group *group, gint64 now)
+{
+    if (group->left == 0 || cgroup_is_empty(group->cgroup))
+        return 0;
+    return now - group->left_at < SETTLED_US ? group->left : MIN(group->left, cgroup_own_tables());
+}
+
+static void settle(Ledger *ledger, Group *group, gint64 now)
+{
+    guint64 gone = group->left - most_left(group, now);
+
+    group->left -= gone;
+    group->tables -= gone;
+    ledger->tables -= gone;
+}
+
+static void settle_groups(Ledger *ledger)
 {
     gint64 now = g_get_monotonic_time();
 
     for (guint i = ledger->groups->len; i > 0; i--) {
         Group *group = g_ptr_array_index(ledger->groups, i - 1);
 
-        if (group->accounts == 0 && log_bucket_is_full(&group->bucket, now))
+        settle(ledger, group, now);
+        if (group->accounts == 0 && group->left == 0 && log_bucket_is_full(&group->bucket, now))
             g_ptr_array_remove_index_fast(ledger->groups, i - 1);
     }
 }
@@ -181,7 +215,7 @@ Account *ledger_open_account(Ledger *ledger, const Peer *peer, const char *cgrou
     Account *account;
 
     forget_dead(ledger);
-    forget_idle_groups(ledger);
+    settle_groups(ledger);
     account = find(ledger, peer);
     if (!account)
         account = account_new(ledger, peer, cgroup);
@@ -262,8 +296,10 @@ gboolean account_reserve(Account *account, const Policy *policy, guint64 held, g
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&account->ledger->lock);
 
-    if (!have_room(account, tables))
+    if (!have_room(account, tables)) {
         forget_dead(account->ledger);
+        settle_groups(account->ledger);
+    }
     if (!policy_check_pages(policy, MAX(held, account->pages), pages, error) ||
         !check_tables(account, tables, error))
         return FALSE;

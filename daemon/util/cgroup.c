@@ -13,10 +13,12 @@
  */
 #include "cgroup.h"
 
+#include <errno.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 /* The second is where systemd has it beside cgroup v1. */
 static const char *const mounts[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
@@ -77,6 +79,15 @@ static char *name_of(const char *text)
     return g_strdup_printf("%" G_GUINT64_FORMAT " %s", (guint64)st.st_ino, directory);
 }
 
+static char *read_membership(const char *pid)
+{
+    g_autofree char *path = g_build_filename("/proc", pid, "cgroup", NULL);
+    char *text = NULL;
+
+    g_file_get_contents(path, &text, NULL, NULL);
+    return text;
+}
+
 /**
  * cgroup_of() - which cgroup is a process in?
  * @pid: its process id
@@ -85,12 +96,52 @@ static char *name_of(const char *text)
  */
 char *cgroup_of(pid_t pid)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/cgroup", (int)pid);
-    g_autofree char *text = NULL;
+    g_autofree char *number = g_strdup_printf("%d", (int)pid);
+    g_autofree char *text = read_membership(number);
     char *name;
 
-    if (!g_file_get_contents(path, &text, NULL, NULL))
+    if (!text)
         return NULL;
     name = name_of(text);
     return name ? name : g_steal_pointer(&text);
+}
+
+/**
+ * cgroup_is_empty() - is there no process in a cgroup, nor below it?
+ * @cgroup: from cgroup_of()
+ *
+ * Return: TRUE also if it is gone; FALSE if that cannot be known.
+ */
+gboolean cgroup_is_empty(const char *cgroup)
+{
+    g_autofree char *events = NULL;
+    char *directory;
+    guint64 inode = g_ascii_strtoull(cgroup, &directory, 10);
+    struct stat st;
+
+    if (inode == 0 || !g_str_has_prefix(directory, " /"))
+        return FALSE;
+    directory++;
+    if (stat(directory, &st) < 0)
+        return errno == ENOENT;
+    events = read_file(directory, "cgroup.events");
+    return st.st_ino != inode || (events && g_str_has_prefix(events, "populated 0\n"));
+}
+
+/**
+ * cgroup_own_tables() - the page tables that this process's cgroup is charged for
+ *
+ * The kernel may be two seconds behind.
+ *
+ * Return: how many pages; G_MAXUINT64 if that cannot be known.
+ */
+guint64 cgroup_own_tables(void)
+{
+    static const char key[] = "\npagetables ";
+    g_autofree char *text = read_membership("self");
+    g_autofree char *directory = text ? directory_of(text) : NULL;
+    g_autofree char *statistics = directory ? read_file(directory, "memory.stat") : NULL;
+    const char *line = statistics ? strstr(statistics, key) : NULL;
+
+    return line ? g_ascii_strtoull(line + strlen(key), NULL, 10) / (guint64)sysconf(_SC_PAGESIZE) : G_MAXUINT64;
 }

@@ -5,3 +5,5 @@
 #include <sys/types.h>
 
 char *cgroup_of(pid_t pid);
+gboolean cgroup_is_empty(const char *cgroup);
+guint64 cgroup_own_tables(void);

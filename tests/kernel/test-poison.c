@@ -382,31 +382,44 @@ static void test_regions_called_huge(void)
     session_end(&s);
 }
 
+#define PER_CHILD 8000u
+
 typedef struct {
     TestAgent *agent;
-    Ram *ram;
+    Ram *ram;         /* of the parent */
+    guint first;      /* region */
     gboolean refused; /* is expected */
     int done[2];      /* pipe: a byte when it has its answer */
     int end[2];       /* pipe: closed when it shall exit */
 } Child;
 
+/* One page of its parent's memory in each of its regions. */
+static void poison_parent(Vmm *vmm, const Child *child)
+{
+    g_autofree VmmRecord *records = g_new(VmmRecord, PER_CHILD);
+    g_autoptr(JsonObject) answer = NULL;
+
+    for (guint i = 0; i < PER_CHILD; i++)
+        records[i] = (VmmRecord){ (child->first + i) * REGION, 4096 };
+    answer = vmm_poison(vmm, "ram", records, PER_CHILD);
+    if (child->refused)
+        vmm_expect_error(answer, "policy-pages");
+    else
+        expect_poisoned(answer, PER_CHILD, 0);
+}
+
 static void poison_as_child(gpointer data)
 {
     const Child *child = data;
     g_autoptr(Vmm) vmm = vmm_connect(child->agent->vmm);
-    g_autoptr(JsonObject) answer = NULL;
     char byte;
 
     if (child->end[1] >= 0)
         close(child->end[1]);
     vmm_hello(vmm, "", "");
-    vmm_call_ok(vmm, -1, "layout", TELL_FAR_LAYOUT);
+    ram_send_layout(vmm, child->ram, "ram");
     ram_begin(vmm, child->ram, 1);
-    answer = poison_scattered(vmm, 0, 8000);
-    if (child->refused)
-        vmm_expect_error(answer, "policy-pages");
-    else
-        expect_poisoned(answer, 8000, 8000);
+    poison_parent(vmm, child);
     vmm_call_ok(vmm, -1, "poison-end", "%s", "");
     g_assert_no_errno(shutdown(vmm->fd, SHUT_WR));
     vmm_expect_eof(vmm); /* nothing of the connection is left in the agent */
@@ -422,20 +435,24 @@ static pid_t start_child(Child *child)
 
     g_assert_cmpint(poll(&p, 1, DEADLINE_MS), ==, 1);
     g_assert_cmpint(read(child->done[0], &byte, 1), ==, 1);
+    child->first += PER_CHILD;
     return pid;
 }
 
 /*
- * Two children of one VMM take all that a process may have each: then nothing is left for a third, while they
- * live. When they have ended it gets its share, though nobody has waited for them.
+ * Two children of one VMM take all that a process may have each, in the memory of their parent: then nothing is
+ * left for a third. Nor is there when they have ended: what they took is still there, in their parent.
  */
 static void test_regions_of_children(void)
 {
+    const gsize pages = 4 * PER_CHILD * (REGION / 4096);
     g_autoptr(TestAgent) agent = test_agent_start(NULL);
-    g_autoptr(Ram) ram = ram_new(RAM_ANONYMOUS, 1);
+    g_autoptr(Ram) ram = ram_new(RAM_SHMEM, pages);
     Child child = { .agent = agent, .ram = ram };
+    long before = table_kib();
     pid_t pids[4];
 
+    ram_prepare(ram, 0, pages);
     g_assert_no_errno(pipe2(child.done, O_CLOEXEC));
     g_assert_no_errno(pipe2(child.end, O_CLOEXEC));
     for (guint i = 0; i < 3; i++) {
@@ -445,11 +462,11 @@ static void test_regions_of_children(void)
     close(child.end[1]);
     child.end[1] = -1;
     for (guint i = 0; i < 3; i++)
-        g_assert_no_errno(waitid(P_PID, (id_t)pids[i], &(siginfo_t){ 0 }, WEXITED | WNOWAIT));
-    child.refused = FALSE;
-    pids[3] = start_child(&child);
-    for (guint i = 0; i < 4; i++)
         g_assert_cmpint(test_wait(pids[i]), ==, 0);
+    pids[3] = start_child(&child);
+    g_assert_cmpint(test_wait(pids[3]), ==, 0);
+    g_assert_cmpint(table_kib() - before, >, 2 * PER_CHILD * 4);
+    g_assert_cmpint(table_kib() - before, <=, 64 * 1024);
     close(child.end[0]);
     close(child.done[0]);
     close(child.done[1]);

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -12,6 +13,8 @@
 #include <unistd.h>
 
 #include "util/cgroup.h"
+
+#define DEADLINE_MS 30000
 
 /* A cgroup of this test below where it may make one, or NULL: then the test is skipped. */
 static char *make_cgroup(void)
@@ -103,6 +106,67 @@ static void test_same(void)
     remove_cgroup(cgroup);
 }
 
+static void wait_until_empty(const char *directory, const char *cgroup)
+{
+    g_autofree char *path = g_build_filename(directory, "cgroup.events", NULL);
+    struct pollfd p = { .fd = open(path, O_RDONLY | O_CLOEXEC), .events = POLLPRI };
+    char text[64];
+
+    g_assert_no_errno(p.fd);
+    while (!cgroup_is_empty(cgroup)) {
+        g_assert_cmpint(poll(&p, 1, DEADLINE_MS), ==, 1);
+        g_assert_cmpint(pread(p.fd, text, sizeof(text), 0), >, 0);
+    }
+    close(p.fd);
+}
+
+static void test_empty(void)
+{
+    g_autofree char *directory = make_cgroup(), *below = NULL, *cgroup = NULL, *again = NULL;
+    Member member;
+
+    if (!directory)
+        return;
+    below = g_build_filename(directory, "below", NULL);
+    g_assert_no_errno(mkdir(below, 0755));
+    member = member_of(directory);
+    cgroup = cgroup_of(member.pid);
+    g_assert_false(cgroup_is_empty(cgroup));
+    member_end(&member);
+    wait_until_empty(directory, cgroup);
+    member = member_of(below);
+    g_assert_false(cgroup_is_empty(cgroup));
+    member_end(&member);
+    wait_until_empty(directory, cgroup);
+    remove_cgroup(below);
+    remove_cgroup(directory);
+    g_assert_true(cgroup_is_empty(cgroup));
+    g_assert_no_errno(mkdir(directory, 0755));
+    member = member_of(directory);
+    again = cgroup_of(member.pid);
+    g_assert_true(cgroup_is_empty(cgroup)); /* another one has its path */
+    g_assert_false(cgroup_is_empty(again));
+    member_end(&member);
+    remove_cgroup(directory);
+}
+
+/* Not to be known is not empty. */
+static void test_unknown(void)
+{
+    static const char *const unknown[] = { "", "0::/", "1:name=systemd:/x\n0::/\n", "process 5 of 7", "7 x" };
+    g_autofree char *mine = cgroup_of(getpid());
+
+    for (guint i = 0; i < G_N_ELEMENTS(unknown); i++)
+        g_assert_false(cgroup_is_empty(unknown[i]));
+    g_assert_false(cgroup_is_empty(mine));
+}
+
+/* Whatever the kernel counts, the tables of this process alone are some. */
+static void test_own_tables(void)
+{
+    g_assert_cmpuint(cgroup_own_tables(), >, 0);
+}
+
 /* What a thread makes is where the thread is, and all the same of the guest's cgroup. */
 static void test_threaded(void)
 {
@@ -130,5 +194,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cgroup/same", test_same);
     g_test_add_func("/cgroup/threaded", test_threaded);
+    g_test_add_func("/cgroup/empty", test_empty);
+    g_test_add_func("/cgroup/unknown", test_unknown);
+    g_test_add_func("/cgroup/own-tables", test_own_tables);
     return g_test_run();
 }

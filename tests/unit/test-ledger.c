@@ -44,11 +44,14 @@ static void test_pages(void)
     account_close(account);
 }
 
+#define GONE    "1 /no/such/cgroup/" /* cgroup_is_empty() */
+#define UNKNOWN "0::/"
+
 /* Accounts of as many processes that are gone; so many of them after each other are in one cgroup. */
-static void open_accounts(Ledger *ledger, Account **accounts, guint n, guint per_cgroup)
+static void open_accounts(Ledger *ledger, Account **accounts, guint n, const char *where, guint per_cgroup)
 {
     for (guint i = 0; i < n; i++) {
-        g_autofree char *cgroup = g_strdup_printf("%u", i / per_cgroup);
+        g_autofree char *cgroup = g_strdup_printf("%s%u", where, i / per_cgroup);
         Peer peer = process(getpid(), i + 1);
 
         accounts[i] = ledger_open_account(ledger, &peer, cgroup);
@@ -61,7 +64,7 @@ static void test_tables(void)
     g_autoptr(GError) error = NULL;
     Account *accounts[9];
 
-    open_accounts(ledger, accounts, G_N_ELEMENTS(accounts), 2);
+    open_accounts(ledger, accounts, G_N_ELEMENTS(accounts), GONE, 2);
     g_assert_false(account_reserve(accounts[0], &policy, 0, 1, LEDGER_MAX_TABLES_PER_PROCESS + 1, NULL));
     for (guint i = 0; i < 8; i++)
         g_assert_true(account_reserve(accounts[i], &policy, 0, 1, LEDGER_MAX_TABLES_PER_PROCESS, NULL));
@@ -69,7 +72,7 @@ static void test_tables(void)
     g_assert_error(error, PROTO_ERROR, PROTO_ERROR_POLICY_PAGES);
     for (guint i = 0; i < 8; i++)
         account_close(accounts[i]);
-    g_assert_true(account_reserve(accounts[8], &policy, 0, 1, 1, NULL)); /* those processes are gone */
+    g_assert_true(account_reserve(accounts[8], &policy, 0, 1, 1, NULL)); /* those cgroups are gone */
     g_assert_cmpuint(ledger_count(ledger), ==, 1);
     account_close(accounts[8]);
 }
@@ -81,14 +84,15 @@ static void test_cgroup(void)
     g_autoptr(GError) error = NULL;
     Account *accounts[4];
 
-    open_accounts(ledger, accounts, G_N_ELEMENTS(accounts), 3);
+    open_accounts(ledger, accounts, G_N_ELEMENTS(accounts), UNKNOWN, 3);
     for (guint i = 0; i < 2; i++)
         g_assert_true(account_reserve(accounts[i], &policy, 0, 1, LEDGER_MAX_TABLES_PER_PROCESS, NULL));
     g_assert_false(account_reserve(accounts[2], &policy, 0, 1, 1, &error));
     g_assert_error(error, PROTO_ERROR, PROTO_ERROR_POLICY_PAGES);
     g_assert_true(account_reserve(accounts[3], &policy, 0, 1, LEDGER_MAX_TABLES_PER_PROCESS, NULL));
     account_close(accounts[0]);
-    g_assert_true(account_reserve(accounts[2], &policy, 0, 1, 1, NULL)); /* that child is gone */
+    g_assert_false(account_reserve(accounts[2], &policy, 0, 1, 1, NULL)); /* that child is gone, its parent not */
+    g_assert_cmpuint(ledger_count(ledger), ==, 3);
     for (guint i = 1; i < 4; i++)
         account_close(accounts[i]);
 }
