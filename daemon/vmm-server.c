@@ -7,8 +7,8 @@
  * cannot be a guest.
  *
  * Nobody may send a descriptor before hello, where the kernel can see to that. Where it cannot, one that is
- * turned away may have left some in its socket, whose end then takes a thread (closer.c) and perhaps long.
- * With too many of those nobody is accepted for a while.
+ * turned away may have left some in its socket, whose end then takes a thread (closer.c) and a moment.
+ * With too many of those nobody is accepted until one is through.
  *
  * A connection can need four descriptors (socket, pidfd, userfaultfd, memfd), so there are never more
  * connections than the process may have descriptors for. Should the whole system run out of them, accept()
@@ -46,11 +46,27 @@ static guint connections_of(const VmmServer *server, const Peer *peer)
     return n;
 }
 
+static gboolean on_acceptable(gint fd, GIOCondition condition, gpointer user_data);
+
+static gboolean on_rested(gpointer user_data)
+{
+    VmmServer *server = user_data;
+
+    server->resume = 0;
+    server->acceptable = g_unix_fd_add(server->listener->fd, G_IO_IN, on_acceptable, server);
+    return G_SOURCE_REMOVE;
+}
+
+/* The next one can be accepted, if that is what we wait for. */
 static void on_turned_away(gpointer user_data)
 {
     VmmServer *server = user_data;
 
     server->turned_away--;
+    if (server->resume == 0)
+        return;
+    g_source_remove(server->resume);
+    on_rested(server);
 }
 
 static void hang_up(VmmServer *server, int fd)
@@ -104,17 +120,6 @@ static void take_connection(VmmServer *server, int fd)
     else
         vmm_conn_new(server, fd, &peer);
     peer_deinit(&peer);
-}
-
-static gboolean on_acceptable(gint fd, GIOCondition condition, gpointer user_data);
-
-static gboolean on_rested(gpointer user_data)
-{
-    VmmServer *server = user_data;
-
-    server->resume = 0;
-    server->acceptable = g_unix_fd_add(server->listener->fd, G_IO_IN, on_acceptable, server);
-    return G_SOURCE_REMOVE;
 }
 
 static gboolean on_acceptable(gint fd, GIOCondition condition, gpointer user_data)

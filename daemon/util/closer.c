@@ -9,20 +9,37 @@
  * one that hangs holds up nobody but its peer. It is the caller who bounds how many there are: by counting
  * each job until it is done.
  *
- * Threads come with the work and end after half a second without; an idle agent has none.
+ * Most waits of the kernel end when a signal is pending; that of a socket that lingers does. So as long as there
+ * is something to do each thread gets one that does nothing, 20 milliseconds after the last job came, and then
+ * in intervals that double up to a second. Some waits end for no signal (FUSE); those threads stay.
+ *
+ * Threads come with the work and end after half a second without; an idle agent has none, and no timer.
  */
 #include "closer.h"
 
 #include <linux/sockios.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define NUDGE            SIGURG /* ignored by default: one that comes too early or late is harmless */
+#define FIRST_NUDGE_MS   20u
+#define SLOWEST_NUDGE_MS 1000u
+
 struct Closer {
     GThreadPool *threads;
+    guint jobs;         /* not done yet */
+    guint nudge;        /* source id of the timer, or 0 */
+    guint interval_ms;  /* of it */
+    GMutex lock;
+    GPtrArray *running; /* Job that a thread has, not owned; under the lock */
 };
 
 typedef struct {
+    Closer *closer;
+    pthread_t thread; /* if it is running */
     GArray *fds;
     CloserDone done;
     gpointer user_data;
@@ -32,10 +49,27 @@ static gboolean job_finish(gpointer data)
 {
     Job *job = data;
 
+    job->closer->jobs--;
     job->done(job->user_data);
     g_array_unref(job->fds);
     g_free(job);
     return G_SOURCE_REMOVE;
+}
+
+/* From now on the thread may be sent signals. */
+static void enter_job(Job *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->closer->lock);
+
+    job->thread = pthread_self();
+    g_ptr_array_add(job->closer->running, job);
+}
+
+static void leave_job(Job *job)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&job->closer->lock);
+
+    g_ptr_array_remove_fast(job->closer->running, job);
 }
 
 static void job_run(gpointer data, gpointer user_data)
@@ -43,11 +77,60 @@ static void job_run(gpointer data, gpointer user_data)
     g_autoptr(GSource) source = g_idle_source_new();
     Job *job = data;
 
+    enter_job(job);
     for (guint i = 0; i < job->fds->len; i++)
         close(g_array_index(job->fds, int, i));
+    leave_job(job);
     g_source_set_priority(source, G_PRIORITY_HIGH);
     g_source_set_callback(source, job_finish, job, NULL);
     g_source_attach(source, NULL);
+}
+
+static void nudge_threads(Closer *closer)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&closer->lock);
+
+    for (guint i = 0; i < closer->running->len; i++) {
+        const Job *job = g_ptr_array_index(closer->running, i);
+
+        pthread_kill(job->thread, NUDGE);
+    }
+}
+
+static void start_nudging(Closer *closer, guint interval_ms);
+
+static gboolean on_nudge(gpointer user_data)
+{
+    Closer *closer = user_data;
+
+    closer->nudge = 0;
+    nudge_threads(closer);
+    if (closer->jobs > 0)
+        start_nudging(closer, MIN(2 * closer->interval_ms, SLOWEST_NUDGE_MS));
+    return G_SOURCE_REMOVE;
+}
+
+/* Nudges when the interval has passed, or sooner. */
+static void start_nudging(Closer *closer, guint interval_ms)
+{
+    if (closer->nudge != 0 && closer->interval_ms <= interval_ms)
+        return; /* or else who sends one job after the other would put it off for ever */
+    if (closer->nudge != 0)
+        g_source_remove(closer->nudge);
+    closer->interval_ms = interval_ms;
+    closer->nudge = g_timeout_add(interval_ms, on_nudge, closer);
+}
+
+static void do_nothing(int number)
+{
+}
+
+/* Not SA_RESTART: no call shall go on that a nudge ended. */
+static void catch_nudges(void)
+{
+    const struct sigaction action = { .sa_handler = do_nothing };
+
+    sigaction(NUDGE, &action, NULL);
 }
 
 /**
@@ -63,8 +146,11 @@ Closer *closer_new(guint max_threads, GError **error)
     if (!threads)
         return NULL;
     g_thread_pool_set_max_unused_threads(0);
+    catch_nudges();
     closer = g_new0(Closer, 1);
     closer->threads = threads;
+    g_mutex_init(&closer->lock);
+    closer->running = g_ptr_array_new();
     return closer;
 }
 
@@ -87,6 +173,10 @@ void closer_free(Closer *closer)
     if (!closer)
         return;
     g_thread_pool_free(closer->threads, FALSE, TRUE);
+    if (closer->nudge != 0)
+        g_source_remove(closer->nudge);
+    g_ptr_array_unref(closer->running);
+    g_mutex_clear(&closer->lock);
     g_free(closer);
 }
 
@@ -96,13 +186,17 @@ void closer_free(Closer *closer)
  * @fds: int; the closer takes over the array and the descriptors
  * @done: called in the main thread when all are closed, perhaps never
  * @user_data: for @done
+ *
+ * To be called in the main thread.
  */
 void closer_close(Closer *closer, GArray *fds, CloserDone done, gpointer user_data)
 {
     Job *job = g_new0(Job, 1);
 
-    *job = (Job){ .fds = fds, .done = done, .user_data = user_data };
+    *job = (Job){ .closer = closer, .fds = fds, .done = done, .user_data = user_data };
+    closer->jobs++;
     g_thread_pool_push(closer->threads, job, NULL);
+    start_nudging(closer, FIRST_NUDGE_MS);
 }
 
 /**

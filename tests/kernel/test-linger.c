@@ -5,7 +5,8 @@
  * A TCP socket with unsent data that lingers makes its last close() wait for as long as its owner said. A VMM
  * hands such a socket to the agent in every way there is, and has no copy of its own, so the last close() is the
  * agent's. Meanwhile another process must be served. The agent is stopped while all that is sent, so that it
- * cannot come first. In the end the other side of the TCP connection goes, and with it all waiting.
+ * cannot come first. Where the agent does not end the waiting, the other side of the TCP connection goes in the end,
+ * and with it all waiting.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "control-server.h"
 #include "test-agent.h"
 #include "test-ram.h"
 #include "test-vmm.h"
@@ -99,17 +101,16 @@ static void expect_error(Vmm *vmm, const char *code)
     vmm_expect_error(answer, code);
 }
 
-/* The request is answered when its descriptor is closed, and not before. */
+/* The request is answered when its descriptor is closed, and that does not take as long as its owner said. */
 static void test_unexpected(void)
 {
     Linger l = linger_begin(TRUE);
 
     vmm_send(l.vmm, NOPE, &l.fd, 1);
     expect_others_served(&l);
-    g_assert_false(vmm_has_answer(l.vmm));
-    release(&l);
     expect_error(l.vmm, "unexpected-fd");
     vmm_call_ok(l.vmm, -1, "layout", "\"blocks\":[]");
+    release(&l);
     linger_end(&l);
 }
 
@@ -272,6 +273,31 @@ static void test_control_socket(void)
     }
 }
 
+/* Twice as many as there may be threads: each of them is through before long. */
+static void test_crowd(void)
+{
+    g_autoptr(TestAgent) agent = test_agent_start(NULL);
+    g_autoptr(Vmm) client = NULL;
+    g_autoptr(JsonObject) answer = NULL;
+    Linger crowd[2 * CONTROL_MAX_CONNECTIONS];
+
+    g_assert_no_errno(kill(agent->pid, SIGSTOP));
+    for (guint i = 0; i < G_N_ELEMENTS(crowd); i++) {
+        make_lingering(&crowd[i]);
+        crowd[i].vmm = vmm_connect(agent->control);
+        send_in_message(crowd[i].vmm, crowd[i].fd);
+        close(crowd[i].fd);
+    }
+    g_assert_no_errno(kill(agent->pid, SIGCONT));
+    client = vmm_connect(agent->control);
+    answer = vmm_call(client, -1, "list", "%s", "");
+    g_assert_true(json_object_has_member(answer, "guests"));
+    for (guint i = 0; i < G_N_ELEMENTS(crowd); i++) {
+        release(&crowd[i]);
+        vmm_close(crowd[i].vmm);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -287,5 +313,6 @@ int main(int argc, char **argv)
     g_test_add_func("/linger/out-of-band", test_out_of_band);
     g_test_add_func("/linger/before-hello", test_before_hello);
     g_test_add_func("/linger/control-socket", test_control_socket);
+    g_test_add_func("/linger/crowd", test_crowd);
     return g_test_run();
 }
