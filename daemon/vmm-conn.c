@@ -154,22 +154,36 @@ static void dispose(VmmConn *conn)
         conn_free(conn);
 }
 
-/**
- * vmm_conn_close() - end a connection
- * @conn: the connection; gone after this, or doomed
- */
-void vmm_conn_close(VmmConn *conn)
+static void doom(VmmConn *conn, int how)
 {
     if (conn->doomed)
         return;
     conn->doomed = TRUE;
     clear_source(&conn->readable);
     clear_source(&conn->deadline);
-    shutdown(conn->fd, SHUT_RDWR);
+    shutdown(conn->fd, how);
     if (conn->guest)
         inventory_remove(conn->server->inventory, conn->guest);
     if (!conn->busy)
         dispose(conn);
+}
+
+/**
+ * vmm_conn_close() - end a connection
+ * @conn: the connection; gone after this, or doomed
+ */
+void vmm_conn_close(VmmConn *conn)
+{
+    doom(conn, SHUT_RDWR);
+}
+
+/**
+ * vmm_conn_finish() - end a connection, after the answer to the request that a worker has
+ * @conn: the connection; gone after this, or doomed
+ */
+void vmm_conn_finish(VmmConn *conn)
+{
+    doom(conn, conn->busy ? SHUT_RD : SHUT_RDWR); /* dispose() does the rest */
 }
 
 /**
@@ -234,10 +248,12 @@ static void on_discarded(gpointer user_data)
     g_autofree char *answer = g_steal_pointer(&conn->answer);
 
     conn->busy = FALSE;
-    if (conn->doomed)
+    if (conn->doomed) {
+        frame_send(conn->fd, answer, strlen(answer), 0); /* for vmm_conn_finish() */
         dispose(conn);
-    else if (vmm_conn_send(conn, answer))
+    } else if (vmm_conn_send(conn, answer)) {
         resume(conn);
+    }
 }
 
 /* The callback of the event source that is running ends the source. */

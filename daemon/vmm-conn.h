@@ -15,7 +15,7 @@
  *   guest != NULL   after hello. The guest is in the inventory. No timer.
  *   busy            a worker has a poison request of it, or closes descriptors that it sent. Not read from,
  *                   so that requests stay in order; socket and uffd must stay open.
- *   doomed          shut down, out of the inventory. When no worker has a request of it any more, one closes
+ *   doomed          not read from any more, out of the inventory. When no worker has a request of it any more, one closes
  *                   its descriptors, and then it is freed. Until then it counts as a connection: a process
  *                   can make as many workers hang as it may have connections.
  */
@@ -59,6 +59,7 @@ struct VmmServer {
 VmmConn *vmm_conn_new(VmmServer *server, int fd, Peer *peer);
 void vmm_conn_accept_fds(int fd, gboolean accept);
 void vmm_conn_close(VmmConn *conn);
+void vmm_conn_finish(VmmConn *conn);
 gboolean vmm_conn_send(VmmConn *conn, const char *body);
 void vmm_conn_job_done(PoisonJob *job, gpointer user_data);
 void vmm_conn_log(VmmConn *conn, GLogLevelFlags level, const char *format, ...) G_GNUC_PRINTF(3, 4);

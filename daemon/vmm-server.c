@@ -197,7 +197,7 @@ void vmm_server_set_config(VmmServer *server, const Config *config)
  * vmm_server_stop() - accept nobody, and close every connection that no worker has
  * @server: the server
  *
- * The others follow as their workers finish; see vmm_server_connections().
+ * The others follow as their workers finish, with their answers; see vmm_server_connections().
  */
 void vmm_server_stop(VmmServer *server)
 {
@@ -207,7 +207,7 @@ void vmm_server_stop(VmmServer *server)
         g_source_remove(server->resume);
     server->acceptable = server->resume = 0;
     for (guint i = server->conns->len; i > 0; i--)
-        vmm_conn_close(g_ptr_array_index(server->conns, i - 1));
+        vmm_conn_finish(g_ptr_array_index(server->conns, i - 1));
 }
 
 /**

@@ -133,11 +133,20 @@ static void serve_honest(TestAgent *agent)
     close(go);
 }
 
+/* The answer to the request of a stalled VMM. */
+static void expect_eagain(Vmm *vmm)
+{
+    g_autoptr(JsonObject) answer = vmm_receive(vmm);
+    JsonObject *entry;
+
+    g_assert_cmpint(json_object_get_int_member(answer, "failed_count"), ==, 1);
+    entry = json_array_get_object_element(json_object_get_array_member(answer, "failed"), 0);
+    g_assert_cmpstr(json_object_get_string_member(entry, "error"), ==, "EAGAIN");
+}
+
 static void test_worker_hangs(void)
 {
     g_autoptr(TestAgent) agent = test_agent_start(NULL);
-    g_autoptr(JsonObject) answer = NULL;
-    JsonObject *entry;
     int go;
     pid_t honest = start_honest(agent, &go);
     Stalled s = stalled_vmm(agent->vmm, "stalled");
@@ -147,10 +156,7 @@ static void test_worker_hangs(void)
     g_assert_false(vmm_has_answer(s.vmm));
     g_assert_cmpint(test_wait(honest), ==, 0);
     close(go);
-    answer = vmm_receive(s.vmm);
-    g_assert_cmpint(json_object_get_int_member(answer, "failed_count"), ==, 1);
-    entry = json_array_get_object_element(json_object_get_array_member(answer, "failed"), 0);
-    g_assert_cmpstr(json_object_get_string_member(entry, "error"), ==, "EAGAIN");
+    expect_eagain(s.vmm);
     vmm_call_ok(s.vmm, -1, "poison-end", "%s", "");
     unstall(&s);
 }
@@ -186,6 +192,7 @@ static void test_terminate_while_busy(void)
     Stalled s = stalled_vmm(agent->vmm, "stalled");
 
     test_agent_stop(agent);
+    expect_eagain(s.vmm);
     vmm_expect_eof(s.vmm);
     unstall(&s);
 }
