@@ -80,6 +80,8 @@ static const struct {
     { "vmm", "socket-group", parse_group, G_STRUCT_OFFSET(Config, vmm_group), "a group" },
     { "vmm", "max-connections", parse_connections, G_STRUCT_OFFSET(Config, max_connections),
       "a number from 1 to 4096" },
+    { "vmm", "max-connections-per-cgroup", parse_connections,
+      G_STRUCT_OFFSET(Config, max_connections_per_cgroup), "a number from 1 to 4096" },
     { "vmm", "max-connections-per-process", parse_connections,
       G_STRUCT_OFFSET(Config, max_connections_per_process), "a number from 1 to 4096" },
     { "control", "socket", parse_path, G_STRUCT_OFFSET(Config, control_socket), "an absolute path" },
@@ -103,6 +105,7 @@ Config *config_new(void)
     config->vmm_socket = g_strdup(CONFIG_DEFAULT_VMM_SOCKET);
     config->control_socket = g_strdup(CONFIG_DEFAULT_CONTROL_SOCKET);
     config->max_connections = 256;
+    config->max_connections_per_cgroup = 64;
     config->max_connections_per_process = 4;
     config->policy = POLICY_DEFAULT;
     config->log_level = G_LOG_LEVEL_INFO;

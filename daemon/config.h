@@ -13,6 +13,7 @@ typedef struct {
     char *vmm_socket;
     char *vmm_group; /* or NULL */
     guint max_connections;
+    guint max_connections_per_cgroup;
     guint max_connections_per_process;
     char *control_socket;
     char *control_group; /* or NULL */

@@ -44,6 +44,7 @@
 typedef struct {
     char *cgroup;
     guint accounts;
+    guint users;    /* of these */
     guint64 tables; /* of its accounts, and left */
     guint64 left;   /* of processes that have exited */
     gint64 left_at; /* monotonic time when the last of them was forgotten */
@@ -161,15 +162,23 @@ static void settle_groups(Ledger *ledger)
     }
 }
 
-static Group *group_of(Ledger *ledger, const char *cgroup)
+static Group *find_group(const Ledger *ledger, const char *cgroup)
 {
-    Group *group;
-
     for (guint i = 0; i < ledger->groups->len; i++) {
-        group = g_ptr_array_index(ledger->groups, i);
+        Group *group = g_ptr_array_index(ledger->groups, i);
+
         if (g_str_equal(group->cgroup, cgroup))
             return group;
     }
+    return NULL;
+}
+
+static Group *group_of(Ledger *ledger, const char *cgroup)
+{
+    Group *group = find_group(ledger, cgroup);
+
+    if (group)
+        return group;
     group = g_new0(Group, 1);
     group->cgroup = g_strdup(cgroup);
     group->bucket = LOG_BUCKET(100, 60);
@@ -220,7 +229,21 @@ Account *ledger_open_account(Ledger *ledger, const Peer *peer, const char *cgrou
     if (!account)
         account = account_new(ledger, peer, cgroup);
     account->users++;
+    account->group->users++;
     return account;
+}
+
+/**
+ * ledger_users() - how many accounts of a cgroup are open, each as often as it was opened
+ * @ledger: the ledger
+ * @cgroup: see peer_cgroup()
+ */
+guint ledger_users(Ledger *ledger, const char *cgroup)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&ledger->lock);
+    const Group *group = find_group(ledger, cgroup);
+
+    return group ? group->users : 0;
 }
 
 /**
@@ -235,6 +258,7 @@ void account_close(Account *account)
     if (!account)
         return;
     locker = g_mutex_locker_new(&account->ledger->lock);
+    account->group->users--;
     if (--account->users == 0 && account->pages == 0 && account->tables == 0 &&
         g_ptr_array_find(account->ledger->accounts, account, &index))
         forget(account->ledger, index);

@@ -17,6 +17,7 @@ typedef struct Account Account;
 Ledger *ledger_new(void);
 void ledger_free(Ledger *ledger);
 Account *ledger_open_account(Ledger *ledger, const Peer *peer, const char *cgroup);
+guint ledger_users(Ledger *ledger, const char *cgroup);
 guint ledger_count(const Ledger *ledger);
 void account_close(Account *account);
 LogBucket *account_log_bucket(Account *account);

@@ -88,13 +88,13 @@ void vmm_conn_accept_fds(int fd, gboolean accept)
  * @server: the server
  * @fd: the connected socket, non-blocking; owned by the connection
  * @peer: who it is; moved into the connection
+ * @cgroup: see peer_cgroup()
  *
  * Return: the connection, already in the server's list.
  */
-VmmConn *vmm_conn_new(VmmServer *server, int fd, Peer *peer)
+VmmConn *vmm_conn_new(VmmServer *server, int fd, Peer *peer, const char *cgroup)
 {
     VmmConn *conn = g_new0(VmmConn, 1);
-    g_autofree char *cgroup = peer_cgroup(peer);
 
     conn->server = server;
     conn->fd = fd;

@@ -47,6 +47,7 @@ struct VmmServer {
     guint turned_away; /* connections that the closer has, and no VmmConn */
     Policy policy;
     guint max_connections;
+    guint max_per_cgroup;
     guint max_per_process;
     gboolean can_poison;
     GPtrArray *conns; /* VmmConn, doomed ones included */
@@ -56,7 +57,7 @@ struct VmmServer {
 };
 
 /* vmm-conn.c */
-VmmConn *vmm_conn_new(VmmServer *server, int fd, Peer *peer);
+VmmConn *vmm_conn_new(VmmServer *server, int fd, Peer *peer, const char *cgroup);
 void vmm_conn_accept_fds(int fd, gboolean accept);
 void vmm_conn_close(VmmConn *conn);
 void vmm_conn_finish(VmmConn *conn);

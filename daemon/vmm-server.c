@@ -2,7 +2,7 @@
 /*
  * The socket of the VMMs
  *
- * Accepts connections and bounds them: in total, and per process, doomed ones that a worker still
+ * Accepts connections and bounds them: in total, per cgroup, and per process, doomed ones that a worker still
  * holds included. One too many is told so and closed. A process whose id cannot be seen from here
  * cannot be a guest.
  *
@@ -104,21 +104,40 @@ static void drop_dead(VmmServer *server)
     }
 }
 
+/* Why there is no room for one more, or NULL. */
+static const char *lack_of_room(const VmmServer *server, const Peer *peer, const char *cgroup)
+{
+    if (server->conns->len >= server->max_connections)
+        return "too many connections";
+    if (ledger_users(server->ledger, cgroup) >= server->max_per_cgroup)
+        return "too many connections of this cgroup (max-connections-per-cgroup)";
+    if (connections_of(server, peer) >= server->max_per_process)
+        return "too many connections of this process";
+    return NULL;
+}
+
+static const char *make_room(VmmServer *server, const Peer *peer, const char *cgroup)
+{
+    if (lack_of_room(server, peer, cgroup))
+        drop_dead(server);
+    return lack_of_room(server, peer, cgroup);
+}
+
 static void take_connection(VmmServer *server, int fd)
 {
     Peer peer = PEER_NULL;
     int r = peer_init(&peer, fd);
+    g_autofree char *cgroup = r == 0 ? peer_cgroup(&peer) : NULL;
+    const char *reason;
 
-    if (server->conns->len >= server->max_connections)
-        drop_dead(server);
-    if (r < 0)
-        turn_away(server, fd, &peer, r == -ESRCH ? "no such process here" : g_strerror(-r));
-    else if (server->conns->len >= server->max_connections)
-        turn_away(server, fd, &peer, "too many connections");
-    else if (connections_of(server, &peer) >= server->max_per_process)
-        turn_away(server, fd, &peer, "too many connections of this process");
+    if (r == -ESRCH || (r == 0 && !cgroup))
+        reason = "no such process here";
     else
-        vmm_conn_new(server, fd, &peer);
+        reason = r < 0 ? g_strerror(-r) : make_room(server, &peer, cgroup);
+    if (reason)
+        turn_away(server, fd, &peer, reason);
+    else
+        vmm_conn_new(server, fd, &peer, cgroup);
     peer_deinit(&peer);
 }
 
@@ -189,6 +208,7 @@ void vmm_server_set_config(VmmServer *server, const Config *config)
 {
     server->policy = config->policy;
     server->max_connections = affordable(config->max_connections);
+    server->max_per_cgroup = config->max_connections_per_cgroup;
     server->max_per_process = config->max_connections_per_process;
     closer_set_max(server->closer, config->max_connections + MAX_TURNED_AWAY);
 }

@@ -155,6 +155,30 @@ static void test_limits(void)
     vmm_hello(d, "vm1", "");
 }
 
+static void expect_turned_away(gpointer path)
+{
+    g_autoptr(Vmm) vmm = vmm_connect(path);
+    g_autoptr(JsonObject) answer = vmm_receive(vmm);
+
+    vmm_expect_error(answer, "internal");
+    g_assert_nonnull(strstr(json_object_get_string_member(answer, "message"), "cgroup"));
+    vmm_expect_eof(vmm);
+}
+
+/* The processes of one guest have no more than its cgroup may have, however many they are. */
+static void test_limit_of_cgroup(void)
+{
+    g_autoptr(TestAgent) agent = test_agent_start("[vmm]\nmax-connections-per-cgroup=2\n");
+    Vmm *first = vmm_connect(agent->vmm), *second = vmm_connect(agent->vmm);
+
+    vmm_hello(first, "vm1", "");
+    g_assert_cmpint(test_wait(test_fork(expect_turned_away, agent->vmm)), ==, 0);
+    vmm_close(first);
+    vmm_hello(second, "vm1", ""); /* after this, the agent has seen the other one go */
+    expect_claim(agent->vmm, "vm2", "", NULL);
+    vmm_close(second);
+}
+
 static guint64 cpu_ticks(pid_t pid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
@@ -266,6 +290,7 @@ int main(int argc, char **argv)
     g_test_add_func("/identity/hello-twice", test_hello_twice);
     g_test_add_func("/identity/dead-owner", test_dead_owner);
     g_test_add_func("/identity/limits", test_limits);
+    g_test_add_func("/identity/limit-of-cgroup", test_limit_of_cgroup);
     g_test_add_func("/identity/out-of-descriptors", test_out_of_descriptors);
     g_test_add_func("/identity/dead-hold-nothing", test_dead_hold_nothing);
     g_test_add_func("/identity/quoted-name", test_quoted_name);

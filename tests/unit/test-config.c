@@ -26,7 +26,7 @@ static void test_all_keys(void)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Config) c = load("# comment\n[vmm]\nsocket=/run/a\nsocket-group = kvm \nmax-connections=7\n"
-                               "max-connections-per-process=2\n[control]\nsocket=/run/b\nsocket-group=adm\n"
+                               "max-connections-per-cgroup=3\nmax-connections-per-process=2\n[control]\nsocket=/run/b\nsocket-group=adm\n"
                                "[policy]\nmax-pages-per-guest=12\nmemory-kinds=hugetlb; file;\n[log]\nlevel=debug\n",
                                &error);
 
@@ -34,6 +34,7 @@ static void test_all_keys(void)
     g_assert_cmpstr(c->vmm_socket, ==, "/run/a");
     g_assert_cmpstr(c->vmm_group, ==, "kvm");
     g_assert_cmpuint(c->max_connections, ==, 7);
+    g_assert_cmpuint(c->max_connections_per_cgroup, ==, 3);
     g_assert_cmpuint(c->max_connections_per_process, ==, 2);
     g_assert_cmpstr(c->control_socket, ==, "/run/b");
     g_assert_cmpstr(c->control_group, ==, "adm");
