@@ -150,19 +150,19 @@ gboolean peer_alive(const Peer *peer)
 
 /**
  * peer_cgroup() - which cgroup is it in?
- * @peer: an identified peer, alive
+ * @peer: an identified peer
  *
  * A process cannot leave its cgroup by itself, nor can its children, but for those that threads can be in
  * (cgroup.c); libvirt and systemd give each guest its own.
  *
  * Return: a new string, equal for processes of the same cgroup; of this process alone where there are no
- * cgroups.
+ * cgroups; NULL if the process is gone, which may not give it a cgroup of its own.
  */
 char *peer_cgroup(const Peer *peer)
 {
     char *cgroup = cgroup_of(peer->pid);
 
-    if (cgroup)
+    if (cgroup || g_file_test("/proc/self/cgroup", G_FILE_TEST_EXISTS))
         return cgroup;
     return g_strdup_printf("process %d of %" G_GUINT64_FORMAT, (int)peer->pid, peer->start_time);
 }

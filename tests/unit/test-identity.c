@@ -273,6 +273,21 @@ static void test_find_ambiguous(void)
     expect_none(inventory, "pid:", PROTO_ERROR_NO_SUCH_GUEST);
 }
 
+/* One that has gone is in no cgroup: it must not get a share of its own. */
+static void test_cgroup_of_dead(void)
+{
+    Peer self = peer_of_self(), dead = { .pid = G_MAXINT32, .pidfd = -1 };
+    g_autofree char *mine = peer_cgroup(&self);
+
+    if (!g_file_test("/proc/self/cgroup", G_FILE_TEST_EXISTS)) {
+        g_test_skip("this kernel has no cgroups");
+        return;
+    }
+    g_assert_nonnull(mine);
+    g_assert_null(peer_cgroup(&dead));
+    peer_deinit(&self);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -281,6 +296,7 @@ int main(int argc, char **argv)
     g_test_add_func("/identity/no-process", test_no_process);
     g_test_add_func("/identity/zombie", test_zombie);
     g_test_add_func("/identity/main-thread-gone", test_main_thread_gone);
+    g_test_add_func("/identity/cgroup-of-dead", test_cgroup_of_dead);
     g_test_add_func("/identity/claims", test_claims);
     g_test_add_func("/identity/replacement", test_replacement);
     g_test_add_func("/identity/room", test_room);
