@@ -37,6 +37,8 @@
 
 #define SETTLED_US (10 * G_USEC_PER_SEC) /* by then the kernel's count has all of them */
 
+#define LOOKED_AT 64u /* accounts at a time */
+
 /*
  * A cgroup. It stays while it has accounts or tables, and then until its bucket is as good as that of a new
  * one.
@@ -54,6 +56,7 @@ typedef struct {
 struct Ledger {
     GMutex lock;
     GPtrArray *accounts; /* Account, owned */
+    guint next_account;  /* to be looked at */
     GPtrArray *groups;   /* Group, owned */
     guint64 tables;      /* of all groups */
 };
@@ -122,13 +125,17 @@ static void forget(Ledger *ledger, guint index)
     g_ptr_array_remove_index_fast(ledger->accounts, index);
 }
 
+/* Looks at some accounts, and at the next ones the next time: there can be thousands, which children left behind. */
 static void forget_dead(Ledger *ledger)
 {
-    for (guint i = ledger->accounts->len; i > 0; i--) {
-        const Account *account = g_ptr_array_index(ledger->accounts, i - 1);
+    for (guint n = MIN(ledger->accounts->len, LOOKED_AT); n > 0; n--) {
+        guint index = ledger->next_account % ledger->accounts->len;
+        const Account *account = g_ptr_array_index(ledger->accounts, index);
 
         if (account->users == 0 && !peer_alive(&account->peer))
-            forget(ledger, i - 1);
+            forget(ledger, index); /* another one is there now */
+        else
+            ledger->next_account = index + 1;
     }
 }
 

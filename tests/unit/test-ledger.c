@@ -139,6 +139,26 @@ static void test_lifetime(void)
     account_close(a);
 }
 
+/* Thousands of accounts that wait to be looked at do not make one connection wait for all of that. */
+static void test_many(void)
+{
+    g_autoptr(Ledger) ledger = ledger_new();
+    Account *accounts[1000];
+
+    open_accounts(ledger, accounts, G_N_ELEMENTS(accounts), UNKNOWN, 1);
+    for (guint i = 0; i < G_N_ELEMENTS(accounts); i++) {
+        g_assert_true(account_reserve(accounts[i], &policy, 0, 1, 1, NULL));
+        account_close(accounts[i]);
+    }
+    g_assert_cmpuint(ledger_count(ledger), ==, 1000);
+    account_close(ledger_open_account(ledger, &(Peer){ .pid = 1, .pidfd = -1 }, "a"));
+    g_assert_cmpuint(ledger_count(ledger), <, 1000);
+    g_assert_cmpuint(ledger_count(ledger), >, 900);
+    for (guint i = 0; i < 16; i++)
+        account_close(ledger_open_account(ledger, &(Peer){ .pid = 1, .pidfd = -1 }, "a"));
+    g_assert_cmpuint(ledger_count(ledger), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -147,5 +167,6 @@ int main(int argc, char **argv)
     g_test_add_func("/ledger/cgroup", test_cgroup);
     g_test_add_func("/ledger/log-bucket", test_log_bucket);
     g_test_add_func("/ledger/lifetime", test_lifetime);
+    g_test_add_func("/ledger/many", test_many);
     return g_test_run();
 }
