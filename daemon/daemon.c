@@ -140,7 +140,7 @@ static void use_config(Daemon *d, Config *config)
         strcmp(config->control_socket, d->config->control_socket) != 0)
         log_agent(G_LOG_LEVEL_WARNING, "sockets change only when the agent is restarted");
     log_set_level(config->log_level);
-    poison_pool_set_max(d->pool, config->max_connections);
+    poison_pool_allow(d->pool, config->max_connections);
     vmm_server_set_config(d->vmm_server, config);
     control_server_set_policy(d->control_server, &config->policy);
     config_free(d->config);

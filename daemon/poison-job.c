@@ -167,12 +167,15 @@ PoisonPool *poison_pool_new(guint max_threads, GError **error)
 }
 
 /**
- * poison_pool_set_max() - change how many threads there may be
+ * poison_pool_allow() - let there be more threads
  * @pool: the pool
- * @max_threads: most that it may come to have from now on
+ * @max_threads: most that it may come to have from now on; no change if it may have more already, as threads
+ *               that hang would then leave none for others
  */
-void poison_pool_set_max(PoisonPool *pool, guint max_threads)
+void poison_pool_allow(PoisonPool *pool, guint max_threads)
 {
+    if ((gint)max_threads <= g_thread_pool_get_max_threads(pool->threads))
+        return;
     g_thread_pool_set_max_threads(pool->threads, (gint)max_threads, NULL);
 }
 

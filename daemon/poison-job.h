@@ -33,7 +33,7 @@ struct PoisonJob {
 typedef struct PoisonPool PoisonPool;
 
 PoisonPool *poison_pool_new(guint max_threads, GError **error);
-void poison_pool_set_max(PoisonPool *pool, guint max_threads);
+void poison_pool_allow(PoisonPool *pool, guint max_threads);
 void poison_pool_free(PoisonPool *pool);
 PoisonJob *poison_job_new(const RamBlock *block);
 void poison_job_free(PoisonJob *job);

@@ -210,7 +210,7 @@ void vmm_server_set_config(VmmServer *server, const Config *config)
     server->max_connections = affordable(config->max_connections);
     server->max_per_cgroup = config->max_connections_per_cgroup;
     server->max_per_process = config->max_connections_per_process;
-    closer_set_max(server->closer, config->max_connections + MAX_TURNED_AWAY);
+    closer_allow(server->closer, config->max_connections + MAX_TURNED_AWAY);
 }
 
 /**

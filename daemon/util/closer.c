@@ -155,12 +155,15 @@ Closer *closer_new(guint max_threads, GError **error)
 }
 
 /**
- * closer_set_max() - change how many threads there may be
+ * closer_allow() - let there be more threads
  * @closer: the closer
- * @max_threads: most that it may come to have from now on
+ * @max_threads: most that it may come to have from now on; no change if it may have more already, as threads
+ *               that hang would then leave none for others
  */
-void closer_set_max(Closer *closer, guint max_threads)
+void closer_allow(Closer *closer, guint max_threads)
 {
+    if ((gint)max_threads <= g_thread_pool_get_max_threads(closer->threads))
+        return;
     g_thread_pool_set_max_threads(closer->threads, (gint)max_threads, NULL);
 }
 

@@ -7,7 +7,7 @@ typedef struct Closer Closer;
 typedef void (*CloserDone)(gpointer user_data);
 
 Closer *closer_new(guint max_threads, GError **error);
-void closer_set_max(Closer *closer, guint max_threads);
+void closer_allow(Closer *closer, guint max_threads);
 void closer_free(Closer *closer);
 void closer_close(Closer *closer, GArray *fds, CloserDone done, gpointer user_data);
 gboolean closer_close_if_harmless(int sock);

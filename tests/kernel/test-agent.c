@@ -139,6 +139,14 @@ int test_agent_wait_exit(TestAgent *agent)
     return status;
 }
 
+void test_agent_reload(TestAgent *agent, const char *config)
+{
+    g_assert_true(g_file_set_contents(agent->config, config, -1, NULL));
+    g_assert_no_errno(kill(agent->pid, SIGHUP));
+    test_agent_wait_notify(agent, "RELOADING=1\nMONOTONIC_USEC=");
+    test_agent_wait_notify(agent, "READY=1");
+}
+
 /* Orderly end: status 0, and nothing of it is left. */
 void test_agent_stop(TestAgent *agent)
 {

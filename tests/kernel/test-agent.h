@@ -27,6 +27,7 @@ TestAgent *test_agent_start(const char *config);
 void test_agent_run(TestAgent *agent);
 void test_agent_launch(TestAgent *agent);
 void test_agent_wait_notify(TestAgent *agent, const char *wanted);
+void test_agent_reload(TestAgent *agent, const char *config);
 int test_agent_wait_exit(TestAgent *agent);
 void test_agent_stop(TestAgent *agent);
 char *test_agent_read_log(TestAgent *agent);

@@ -129,14 +129,6 @@ static void test_bad_config(void)
     g_assert_false(g_file_test(agent->vmm, G_FILE_TEST_EXISTS));
 }
 
-static void reload_with(TestAgent *agent, const char *config)
-{
-    g_assert_true(g_file_set_contents(agent->config, config, -1, NULL));
-    g_assert_no_errno(kill(agent->pid, SIGHUP));
-    test_agent_wait_notify(agent, "RELOADING=1\nMONOTONIC_USEC=");
-    test_agent_wait_notify(agent, "READY=1");
-}
-
 static void expect_begin_error(Vmm *vmm, Ram *ram, const char *code)
 {
     g_autoptr(JsonObject) answer = vmm_call(vmm, ram->uffd, "poison-begin", "\"pages\":10");
@@ -152,10 +144,10 @@ static void test_reload(void)
 
     vmm_hello(vmm, "vm1", "");
     expect_begin_error(vmm, ram, "policy-pages");
-    reload_with(agent, "[policy]\nmax-pages-per-guest=10\n");
+    test_agent_reload(agent, "[policy]\nmax-pages-per-guest=10\n");
     ram_begin(vmm, ram, 10);
     vmm_call_ok(vmm, -1, "poison-end", "%s", "");
-    reload_with(agent, "[policy]\nmax-pages-per-quest=3\n"); /* a typo: all stays as it was */
+    test_agent_reload(agent, "[policy]\nmax-pages-per-quest=3\n"); /* a typo: all stays as it was */
     expect_log(agent, "[policy] max-pages-per-quest: no such setting");
     ram_begin(vmm, ram, 10);
 }

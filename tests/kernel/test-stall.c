@@ -161,6 +161,24 @@ static void test_worker_hangs(void)
     unstall(&s);
 }
 
+/* Who has a connection keeps his worker, though fewer are allowed now. */
+static void test_fewer_while_busy(void)
+{
+    g_autoptr(TestAgent) agent = test_agent_start(NULL);
+    int go;
+    pid_t honest = start_honest(agent, &go);
+    Stalled s = stalled_vmm(agent->vmm, "stalled");
+
+    test_agent_reload(agent, "[vmm]\nmax-connections=1\n");
+    signal_other(go);
+    appointment(go);
+    g_assert_false(vmm_has_answer(s.vmm));
+    g_assert_cmpint(test_wait(honest), ==, 0);
+    close(go);
+    expect_eagain(s.vmm);
+    unstall(&s);
+}
+
 /* A new connection takes over while the worker still has the old one. */
 static void test_replaced_while_busy(void)
 {
@@ -310,6 +328,7 @@ int main(int argc, char **argv)
         return 0;
     }
     g_test_add_func("/stall/worker-hangs", test_worker_hangs);
+    g_test_add_func("/stall/fewer-while-busy", test_fewer_while_busy);
     g_test_add_func("/stall/replaced-while-busy", test_replaced_while_busy);
     g_test_add_func("/stall/disconnected-while-busy", test_disconnected_while_busy);
     g_test_add_func("/stall/terminate-while-busy", test_terminate_while_busy);
