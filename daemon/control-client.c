@@ -18,6 +18,7 @@
 
 #include "util/frame.h"
 #include "util/json-member.h"
+#include "util/json-strict.h"
 
 #define TIME_LIMIT_S 10
 
@@ -144,15 +145,13 @@ static JsonNode *call_from(ControlClient *client, const char *type, const char *
                            GError **error)
 {
     g_autofree char *request = make_request(++client->id, type, guest, from);
-    g_autoptr(JsonParser) parser = json_parser_new();
     g_autoptr(JsonNode) root = NULL;
 
-    if (!transfer(client, request, error) ||
-        !json_parser_load_from_data(parser, client->reader.body, (gssize)client->reader.size, error))
+    if (!transfer(client, request, error))
         return NULL;
-    root = json_parser_steal_root(parser);
-    if (!root || !JSON_NODE_HOLDS_OBJECT(root)) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA, "the answer is not an object");
+    root = json_strict_parse(client->reader.body, client->reader.size, FRAME_MAX_BODY, error);
+    if (!root) {
+        g_prefix_error(error, "answer: ");
         return NULL;
     }
     return check_answer(json_node_get_object(root), error) ? g_steal_pointer(&root) : NULL;
@@ -172,8 +171,11 @@ JsonNode *control_client_call(ControlClient *client, const char *type, const cha
     return call_from(client, type, guest, 0, error);
 }
 
-/* Moves the elements of one page; returns where the next one begins, 0 at the end, or -1. */
-static gint64 take_page(JsonObject *answer, const char *name, JsonArray *all, GError **error)
+/*
+ * Moves the elements of the page that begins there; returns where the next one begins, which is behind it, 0 at
+ * the end, or -1.
+ */
+static gint64 take_page(JsonObject *answer, const char *name, gint64 from, JsonArray *all, GError **error)
 {
     JsonArray *page = member_array(answer, "answer: ", name, error);
     gint64 next = 0;
@@ -183,7 +185,7 @@ static gint64 take_page(JsonObject *answer, const char *name, JsonArray *all, GE
     for (guint i = 0; i < json_array_get_length(page); i++)
         json_array_add_element(all, json_array_dup_element(page, i));
     if (json_object_has_member(answer, "next") &&
-        !member_int(answer, "answer: ", "next", 1, G_MAXUINT32, &next, error))
+        !member_int(answer, "answer: ", "next", from + 1, G_MAXUINT32, &next, error))
         return -1;
     return next;
 }
@@ -209,7 +211,7 @@ JsonArray *control_client_call_list(ControlClient *client, const char *type, con
 
         if (!answer)
             return NULL;
-        from = take_page(json_node_get_object(answer), name, all, error);
+        from = take_page(json_node_get_object(answer), name, from, all, error);
     } while (from > 0);
     return from == 0 ? g_steal_pointer(&all) : NULL;
 }
