@@ -2,7 +2,7 @@
 /*
  * Configuration file
  *
- * A GKeyFile, described in docs/man/hwpoisond.8.md and data/hwpoisond.conf. One table lists every
+ * A GKeyFile, described in docs/man/hwpoisond.8.rst and data/hwpoisond.conf. One table lists every
  * key with its parser; a group or key that is not in it is an error, since a mistyped limit that is
  * silently ignored is worse than an agent that does not start. Every message names file, group, key
  * and value.

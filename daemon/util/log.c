@@ -25,9 +25,8 @@
 
 #include "text.h"
 
-static gint arg_lowest = G_LOG_LEVEL_INFO; /* atomic: worker threads log too */
+static gint arg_lowest = G_LOG_LEVEL_INFO; /* atomic: GLib may log in any thread */
 static LogBucket all_guests = { .capacity = 200, .per_minute = 300 };
-static GMutex buckets_lock;
 static int journal_fd = -1;
 
 static const struct {
@@ -188,7 +187,6 @@ static LogBucket *parent_of(const LogBucket *bucket)
 /* Each bucket on the way must have room; returns how many lines were lost before this one, or -1. */
 static int take_from_all(LogBucket *bucket)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&buckets_lock);
     gint64 now = g_get_monotonic_time();
     guint dropped = 0;
 
@@ -235,7 +233,7 @@ static char *printable_name(const char *guest)
  * @pid: of the VMM
  * @format: printf-like; the result may hold text from the VMM
  *
- * Safe in any thread.
+ * In the main thread only.
  */
 void log_guest(LogBucket *bucket, GLogLevelFlags level, const char *guest, pid_t pid, const char *format, ...)
 {
