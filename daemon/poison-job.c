@@ -25,6 +25,7 @@
 #include "ranges.h"
 #include "util/fd-check.h"
 #include "util/frame.h"
+#include "util/main-thread.h"
 #include "util/proto-error.h"
 
 struct PoisonPool {
@@ -94,19 +95,6 @@ static gboolean job_finish(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-/*
- * Not g_main_context_invoke(): while the main thread is between two iterations of its context, that would
- * run the function right here.
- */
-static void finish_in_main_thread(PoisonJob *job)
-{
-    g_autoptr(GSource) source = g_idle_source_new();
-
-    g_source_set_priority(source, G_PRIORITY_HIGH);
-    g_source_set_callback(source, job_finish, job, NULL);
-    g_source_attach(source, NULL);
-}
-
 static void job_run(gpointer data, gpointer user_data)
 {
     PoisonJob *job = data;
@@ -115,7 +103,7 @@ static void job_run(gpointer data, gpointer user_data)
     close(job->memfd); /* perhaps something else, which may block (closer.c) */
     job->memfd = -1;
     job_answer(job);
-    finish_in_main_thread(job);
+    main_thread_call(job_finish, job);
 }
 
 /**

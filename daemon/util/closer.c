@@ -24,6 +24,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "main-thread.h"
+
 #define NUDGE            SIGURG /* ignored by default: one that comes too early or late is harmless */
 #define FIRST_NUDGE_MS   20u
 #define SLOWEST_NUDGE_MS 1000u
@@ -74,16 +76,13 @@ static void leave_job(Job *job)
 
 static void job_run(gpointer data, gpointer user_data)
 {
-    g_autoptr(GSource) source = g_idle_source_new();
     Job *job = data;
 
     enter_job(job);
     for (guint i = 0; i < job->fds->len; i++)
         close(g_array_index(job->fds, int, i));
     leave_job(job);
-    g_source_set_priority(source, G_PRIORITY_HIGH);
-    g_source_set_callback(source, job_finish, job, NULL);
-    g_source_attach(source, NULL);
+    main_thread_call(job_finish, job);
 }
 
 static void nudge_threads(Closer *closer)
