@@ -6,7 +6,8 @@
  * directory, as another one can have its path when it is gone; the kernel gives no number twice.
  *
  * Threads of a process can be in cgroups below that of the process ("threaded" ones; libvirt makes one for each
- * virtual CPU). A child is in that of the thread which made it, so all of these count as the one above them.
+ * virtual CPU). A child is in that of the thread which made it, so all of these count as the one above them. So do
+ * cgroups that are not root's: systemd hands a user's to that user, who can make more below it, and move processes.
  *
  * Where that cannot be known (cgroup v1, the root, a cgroup that our mount does not show) a cgroup is known by
  * all that /proc/PID/cgroup says.
@@ -62,19 +63,34 @@ static gboolean is_threaded(const char *directory)
     return g_strcmp0(type, "threaded\n") == 0;
 }
 
-/* The inode number and the path of the cgroup that processes are in, or NULL. */
+static gboolean is_handed_out(const char *directory)
+{
+    struct stat st;
+
+    return stat(directory, &st) == 0 && st.st_uid != 0;
+}
+
+/* Can the processes in it leave it, and stay below the one above? */
+static gboolean can_be_left(const char *directory)
+{
+    return g_strcmp0(directory, mount_point()) != 0 && (is_threaded(directory) || is_handed_out(directory));
+}
+
+/* The inode number and the path of the cgroup that processes are in and cannot leave, or NULL. */
 static char *name_of(const char *text)
 {
     g_autofree char *directory = directory_of(text);
     struct stat st;
 
-    while (directory && is_threaded(directory)) {
+    if (!directory || g_str_has_suffix(directory, "/"))
+        return NULL;
+    while (can_be_left(directory)) {
         char *above = g_path_get_dirname(directory);
 
         g_free(directory);
         directory = above;
     }
-    if (!directory || g_str_has_suffix(directory, "/") || stat(directory, &st) < 0)
+    if (stat(directory, &st) < 0)
         return NULL;
     return g_strdup_printf("%" G_GUINT64_FORMAT " %s", (guint64)st.st_ino, directory);
 }

@@ -152,8 +152,8 @@ gboolean peer_alive(const Peer *peer)
  * peer_cgroup() - which cgroup is it in?
  * @peer: an identified peer
  *
- * A process cannot leave its cgroup by itself, nor can its children, but for those that threads can be in
- * (cgroup.c); libvirt and systemd give each guest its own.
+ * A process cannot leave its cgroup by itself, nor can its children, but for those that cgroup.c sees through;
+ * libvirt and systemd give each guest its own.
  *
  * Return: a new string, equal for processes of the same cgroup; of this process alone where there are no
  * cgroups; NULL if the process is gone, which may not give it a cgroup of its own.

@@ -167,26 +167,48 @@ static void test_own_tables(void)
     g_assert_cmpuint(cgroup_own_tables(), >, 0);
 }
 
-/* What a thread makes is where the thread is, and all the same of the guest's cgroup. */
-static void test_threaded(void)
+/* Are processes of a cgroup, and of one below it that was changed in a way, of the same one? */
+static void expect_one(void (*change)(const char *below))
 {
-    g_autofree char *cgroup = make_cgroup(), *cpu = NULL, *above = NULL, *below = NULL;
+    g_autofree char *cgroup = make_cgroup(), *path = NULL, *above = NULL, *below = NULL;
     Member members[2];
 
     if (!cgroup)
         return;
-    cpu = g_build_filename(cgroup, "vcpu0", NULL);
-    g_assert_no_errno(mkdir(cpu, 0755));
-    g_assert_cmpint(write_to(cpu, "cgroup.type", "threaded"), ==, 0);
+    path = g_build_filename(cgroup, "below", NULL);
+    g_assert_no_errno(mkdir(path, 0755));
+    change(path);
     members[0] = member_of(cgroup);
-    members[1] = member_of(cpu);
+    members[1] = member_of(path);
     above = cgroup_of(members[0].pid);
     below = cgroup_of(members[1].pid);
     g_assert_cmpstr(above, ==, below);
     member_end(&members[1]); /* it has the other's socket, too */
     member_end(&members[0]);
-    remove_cgroup(cpu);
+    remove_cgroup(path);
     remove_cgroup(cgroup);
+}
+
+static void make_threaded(const char *cgroup)
+{
+    g_assert_cmpint(write_to(cgroup, "cgroup.type", "threaded"), ==, 0);
+}
+
+/* What a thread makes is where the thread is, and all the same of the guest's cgroup. */
+static void test_threaded(void)
+{
+    expect_one(make_threaded);
+}
+
+static void hand_out(const char *cgroup)
+{
+    g_assert_no_errno(chown(cgroup, 65534, 65534));
+}
+
+/* Who owns a cgroup can make others below it, as many as he likes. */
+static void test_handed_out(void)
+{
+    expect_one(hand_out);
 }
 
 int main(int argc, char **argv)
@@ -194,6 +216,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cgroup/same", test_same);
     g_test_add_func("/cgroup/threaded", test_threaded);
+    g_test_add_func("/cgroup/handed-out", test_handed_out);
     g_test_add_func("/cgroup/empty", test_empty);
     g_test_add_func("/cgroup/unknown", test_unknown);
     g_test_add_func("/cgroup/own-tables", test_own_tables);
