@@ -16,8 +16,8 @@ from hwhosts.migrate import Migration
 from hwhosts.guest import quit_politely
 from hwhosts.runner import TestFailure, expect, expect_equal, test
 
-SHARED = "hugetlb 2M"
-PRIVATE = "hugetlb 2M, private"
+SHARED, WIDENED = "hugetlb 2M", "hugetlb 2M, widen"
+PRIVATE = "hugetlb 2M private split"
 POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 PAGES = (0, 100, 101, 5000, 5001, 9000)
 
@@ -35,26 +35,23 @@ def prepare(world):
         expect_equal("spare huge pages", spare_huge_pages(host), SIZE // 2)
 
 
-def options(world, host, kind, policy="split-hugetlb=on"):
-    """Options of a guest in this host with this policy for huge pages."""
-    agent = world.agent(host).socket
-    return {"memory": SIZE, "agent": None,
-            "extra": [*KINDS[kind].arguments("vm1"), "-object", f"hwpoison-agent,id=hp0,path={agent},{policy}"]}
+def options(kind):
+    """Options of a guest with this memory."""
+    return {"memory": SIZE, "extra": KINDS[kind].arguments("vm1"), "agent_options": KINDS[kind].agent_options}
 
 
 def start(world, kind="anonymous"):
     """A guest with this memory, poisoned; returns it and the addresses."""
     prepare(world)
-    guest = world.guest(world.pair.a, **options(world, world.pair.a, kind)).wait_ready()
+    guest = world.guest(world.pair.a, **options(kind)).wait_ready()
     addresses = sorted(guest.ask_pages("gpa", PAGES)["gpa"])
     poison.inject(guest, addresses)
     return guest, addresses
 
 
-def hop(world, guest, kind, policy="split-hugetlb=on", **more):
-    """Moves a guest to memory of this kind in the other host, which has this policy."""
-    there = world.pair.other(guest.host)
-    guest, _ = world.hop(guest, destination_options=options(world, there, kind, policy), **more)
+def hop(world, guest, kind, **more):
+    """Moves a guest to memory of this kind in the other host."""
+    guest, _ = world.hop(guest, destination_options=options(kind), **more)
     return guest
 
 
@@ -143,7 +140,7 @@ def background_snapshot(world):
     Migration(guest, None, ("hwpoison", "background-snapshot"), file, {}).start()
     guest.qmp.wait_event("MIGRATION", lambda data: data["status"] == "completed", 60)
     quit_politely(guest)
-    restored = world.guest(guest.host, incoming=True, **options(world, guest.host, "anonymous"))
+    restored = world.guest(guest.host, incoming=True, **options("anonymous"))
     Migration(guest, restored, (), file, {}).listen()
     restored.qmp.wait_event("MIGRATION", lambda data: data["status"] == "completed", 60)
     restored.wait_running()
@@ -166,10 +163,10 @@ def own_huge_page(guest):
 def widen(world):
     """The guest loses all of the huge page and nothing else, and has lost it on the next host, until it is reset."""
     prepare(world)
-    guest = world.guest(world.pair.a, **options(world, world.pair.a, "anonymous")).wait_ready()
+    guest = world.guest(world.pair.a, **options("anonymous")).wait_ready()
     lost = own_huge_page(guest)
     poison.inject(guest, [lost[100], lost[300]])
-    guest = hop(world, guest, SHARED, "widen=on")
+    guest = hop(world, guest, WIDENED)
     expect_equal("bytes of poison that the destination told of",
                  [event["total-length"] for event in guest.qmp.take_events("MEMORY_POISON_RESTORED")], [2 << 20])
     expect_equal("pages in the inventory of b's agent", world.agent(world.pair.b).pages_of(guest.name), lost)
@@ -187,7 +184,7 @@ def widen(world):
 def not_widened(world):
     """Without either option the guest stays where it is, and the error says why."""
     guest, addresses = start(world)
-    destination = world.destination(guest, **options(world, world.pair.b, SHARED, "widen=off"))
+    destination = world.destination(guest, **options(SHARED))
     move = Migration(guest, destination)
     move.listen()
     move.start()

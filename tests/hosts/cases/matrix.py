@@ -31,6 +31,8 @@ class Poison:
         self.guest = guest
         self.kind = kind
         self.how = row.how
+        # What has been migrated to a huge page may be of a part of it
+        self.page = poison.PAGE if row.how == "emulated" and kind.agent_options else kind.page
         first, late = self._choose()
         if row.moment == "before":
             late, first = first, []
@@ -39,11 +41,11 @@ class Poison:
         poison.inject(guest, first)
         self._next = late
         self._frames = None
-        self.addresses = sorted(page for one in first + late for page in range(one, one + kind.page, poison.PAGE))
+        self.addresses = sorted(page for one in first + late for page in range(one, one + self.page, poison.PAGE))
 
     def _choose(self):
         """The addresses to poison now or at the start, and those to poison later."""
-        if self.kind.page == poison.PAGE:
+        if self.page == poison.PAGE:
             first = self.guest.ask_pages("gpa", PAGES)["gpa"]
             expect_equal("RAM blocks with poison", len({self.kind.place(page)[0] for page in first}), self.kind.blocks)
             return first, self.guest.ask_pages("gpa", LATE)["gpa"]
@@ -65,11 +67,18 @@ class Poison:
         """Poisons what the row is about."""
         if self.how == "real":
             poison.inject(self.guest, self._next, frames=self._frames)
-            return
+        elif self.page == self.kind.page:
+            self._emulate()
+        else:  # QEMU splits no huge page of a guest that runs
+            self.guest.qmp.execute("stop")
+            self._emulate()
+            self.guest.qmp.execute("cont")
+
+    def _emulate(self):
         for address in self._next:
             block, offset = self._place(address)
             self.guest.qmp.execute("x-inject-memory-poison", {
-                "block-id": block, "offset": offset, "length": self.kind.page, "hidden": self.how == "hidden"})
+                "block-id": block, "offset": offset, "length": self.page, "hidden": self.how == "hidden"})
 
     def _place(self, address):
         """The RAM block of a page, and the offset there."""
@@ -170,7 +179,8 @@ def outcome(world, row):
     here, there = world.pair.a, world.pair.a if mode.local else world.pair.b
     for host in {here, there}:
         prepare(host, [k for k, where in ((kind, here), (new_kind, there)) if where is host])
-    source = world.guest(here, memory=SIZE, extra=kind.arguments("vm1")).wait_ready()
+    source = world.guest(here, memory=SIZE, extra=kind.arguments("vm1"),
+                         agent_options=kind.agent_options).wait_ready()
     kind.complete(source)
     beside = isinstance(kind, (Extra, Rom))
     done = (PoisonBeside if beside else Poison)(source, kind, row)
@@ -178,7 +188,8 @@ def outcome(world, row):
     def destination(incoming=True, extra=(), connect=True):
         name = "vm2" if mode.local and source.process.running else "vm1"
         memory = new_kind.arguments("vm1" if mode.same_memory else name, True)
-        guest = world.prepared_guest(there, name=name, incoming=incoming, memory=SIZE, extra=[*memory, *extra])
+        guest = world.prepared_guest(there, name=name, incoming=incoming, memory=SIZE, extra=[*memory, *extra],
+                                     agent_options=new_kind.agent_options)
         return guest.start() if connect else guest.launch()
 
     move = mode.move(mode, source, destination, row.moment, done)

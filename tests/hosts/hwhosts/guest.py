@@ -22,15 +22,16 @@ class Guest:
     """One QEMU process in a host.
 
     `agent` is the path of hwpoisond's socket in the host, BUILT_IN, or None for a QEMU that cannot make
-    emulated poison; `incoming` makes it wait for a migration, which True leaves to a QMP command, and else are
-    QEMU's words for from where; `extra` are more arguments for QEMU.
+    emulated poison, and `agent_options` follow that path; `incoming` makes it wait for a migration, which True
+    leaves to a QMP command, and else are QEMU's words for from where; `extra` are more arguments for QEMU.
     """
 
-    def __init__(self, host, qemu, name="vm1", agent=None, incoming=False, memory=256, extra=()):
+    def __init__(self, host, qemu, name="vm1", agent=None, incoming=False, memory=256, extra=(), agent_options=""):
         self.host = host
         self.qemu = qemu
         self.name = name
         self.agent = agent
+        self.agent_options = agent_options
         self.incoming = ("defer",) if incoming is True else incoming or ()
         self.memory = memory
         self.extra = list(extra)
@@ -59,7 +60,7 @@ class Guest:
         if self.agent == BUILT_IN:
             arguments += ["-object", "hwpoison-builtin,id=hp0"]
         elif self.agent:
-            arguments += ["-object", f"hwpoison-agent,id=hp0,path={self.agent}"]
+            arguments += ["-object", f"hwpoison-agent,id=hp0,path={self.agent}{self.agent_options}"]
         for where in self.incoming:
             arguments += ["-incoming", where]
         return arguments + self.extra

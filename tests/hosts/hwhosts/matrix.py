@@ -25,7 +25,8 @@ Poison comes *before* the migration, in its first *rounds* while memory is being
 sent but is written again, at *switchover* when the guest has stopped, in *postcopy*, when the guest runs at the destination
 already, while that is *paused* by the loss of its connection, or between the *checkpoints* of COLO. It is *real* (the
 host's kernel has taken the page away and told QEMU), *emulated*, as what is left of an earlier migration, or *hidden*: QEMU
-does not know of it until the migration reads the page. A page of huge memory is lost as a whole.
+does not know of it until the migration reads the page. A page of huge memory is lost as a whole,
+but *split* is memory of which QEMU may give up a huge page for small ones (`split-hugetlb=on` of its agent object).
 
 | way | memory of the source | of the destination | poison comes | | |
 |---|---|---|---|---|---|

@@ -24,6 +24,7 @@ class Kind:
     more: tuple = ()  # arguments
     hardware: Hardware = PLAIN  # of its hosts
     existing: str = ""  # a file that it must find
+    agent_options: str = ""  # of QEMU's agent object
 
     def arguments(self, name, _hot_added=False):
         """QEMU's, for the guest of this name."""
@@ -113,6 +114,7 @@ class Rom(Kind):
 
 
 _HUGE = "hugetlb=on,hugetlbsize=2M"
+_SPLIT = {"page": 2 * MIB, "agent_options": ",split-hugetlb=on"}
 _GIGANTIC = {"backend": "memfd", "options": "share=on,hugetlb=on,hugetlbsize=1G", "page": GIB, "size": 1024,
              "hardware": GIGANTIC}
 _NVDIMM = {"backend": "file", "options": "share=on,mem-path=/dev/shm/{name}", "device": "nvdimm", "machine": "nvdimm=on"}
@@ -130,6 +132,9 @@ KINDS = {
     "tmpfs, private": Kind("file", "share=off,mem-path=/dev/shm/{name}"),
     "hugetlb 2M": Kind("memfd", f"share=on,{_HUGE}", 2 * MIB),
     "hugetlb 2M, private": Kind("memfd", f"share=off,{_HUGE}", 2 * MIB),
+    "hugetlb 2M, split": Kind("memfd", f"share=on,{_HUGE}", **_SPLIT),
+    "hugetlb 2M private split": Kind("memfd", f"share=off,{_HUGE}", **_SPLIT),
+    "hugetlb 2M, widen": Kind("memfd", f"share=on,{_HUGE}", 2 * MIB, agent_options=",widen=on"),
     "hugetlb 2M, prealloc": Kind("memfd", f"share=on,{_HUGE},prealloc=on", 2 * MIB),
     "file on 9p, private": Kind("file", "share=off,mem-path=/shared/{name}.memory"),
     "two NUMA nodes": Nodes(),

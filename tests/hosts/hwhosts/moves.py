@@ -7,6 +7,8 @@ Refused are only migrations: whatever else goes wrong is an error of the test. W
 way is in modes.py.
 """
 
+import contextlib
+
 from . import tls
 from .base import HarnessError
 from .guest import RUN, quit_politely
@@ -97,6 +99,11 @@ class Move:
             self.poison.happen()
             self._set(max_bandwidth=FAST, downtime_limit=300)
 
+    def _start_postcopy(self):
+        """QEMU may refuse that, and goes on with precopy. Then postcopy is waited for in vain, or something else fails."""
+        with contextlib.suppress(QmpError):
+            self.source.qmp.execute("migrate-start-postcopy")
+
     def _in_postcopy(self):
         if self.migration.wait_status("postcopy-active", "failed") == "failed":
             return
@@ -119,7 +126,7 @@ class Move:
     def _on_the_way(self):
         self._in_rounds()
         if self.mode.postcopy:
-            self.source.qmp.execute("migrate-start-postcopy")
+            self._start_postcopy()
         self._at_switchover()
         if self.mode.postcopy:
             self._in_postcopy()
