@@ -114,6 +114,10 @@ class Host(Machine):
         self.shared = self.directory / "shared"
         self.shared.mkdir(exist_ok=True)
 
+    @property
+    def _mac(self):
+        return f"52:54:00:00:00:{int(self.address.rsplit('.', 1)[1]):02x}"
+
     def _devices(self, port, network):
         devices = [
             "-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
@@ -125,10 +129,9 @@ class Host(Machine):
             "-device", "virtserialport,chardev=agent,name=hwp.agent,nr=1",
         ]
         if network:
-            number = int(self.address.rsplit(".", 1)[1])
             devices += [
                 "-netdev", f"socket,id=net,fd={network.fileno()}",
-                "-device", f"virtio-net-pci,netdev=net,mac=52:54:00:00:00:{number:02x},romfile=",
+                "-device", f"virtio-net-pci,netdev=net,mac={self._mac},romfile=",
             ]
         return devices
 
@@ -200,6 +203,15 @@ class Host(Machine):
         before = self.run("cat", path).stdout.partition("[")[2].partition("]")[0]
         self.shell(f"echo {mode} >{path}")
         return before
+
+    def leave_network(self, other):
+        """From here on, who connects to this host from the other gets no answer, and tries again."""
+        other.run("ip", "neighbour", "replace", self.address, "lladdr", self._mac, "dev", "eth0", "nud", "permanent")
+        self.run("ip", "-4", "address", "flush", "dev", "eth0")
+
+    def return_to_network(self):
+        """Ends that."""
+        self.run("ip", "address", "add", f"{self.address}/8", "dev", "eth0")
 
     def connect(self, path):
         """Connects to a Unix socket in the host."""

@@ -32,9 +32,9 @@ class Move:
     """One move of `source` by `mode` to the QEMU that `destination(**options)` starts; poison.happen() is called at
     `moment`, and poison.start_writing() and stop_writing() on the way to "later rounds".
 
-    The moments: "before" the start, in the "rounds" in which precopy sends (its first), in "later rounds" when pages
-    are sent again, at "switchover" when the guest has stopped, in "postcopy", when it runs at the destination and the
-    rest of its memory is still coming, or "paused", when that has been interrupted."""
+    The moments: "before" the start, in "set-up" when nothing has been sent, in the "rounds" in which precopy sends (its
+    first), in "later rounds" when pages are sent again, at "switchover" when the guest has stopped, in "postcopy",
+    when it runs at the destination and the rest of its memory is still coming, or "paused", when that has been interrupted."""
 
     def __init__(self, mode, source, destination, moment, poison):
         self.mode = mode
@@ -80,10 +80,22 @@ class Move:
 
     def _start(self):
         self.migration.configure_source()
+        if self.moment == "set-up":
+            self.destination.host.leave_network(self.source.host)
         try:
             self.migration.go()
         except QmpError as error:
             raise Refused(str(error), early=True) from error
+        if self.moment == "set-up":
+            self._in_set_up()
+
+    def _in_set_up(self):
+        """It has to wait for a connection."""
+        self.poison.happen()
+        status = self.migration.information()["status"]
+        self.destination.host.return_to_network()
+        if status != "setup":
+            raise HarnessError(f"the poison did not come in set-up: {status}")
 
     def _in_rounds(self):
         if self.moment == "rounds":
