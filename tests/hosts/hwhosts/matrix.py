@@ -23,7 +23,8 @@ touched and compared through the page tables of QEMU.
 
 Poison comes *before* the migration, in *set-up*, when it has begun but nothing has been sent, in its first *rounds* while
 memory is being sent, in *later rounds*, when it has been sent but is written again, at *switchover* when the guest has
-stopped, in *postcopy*, when the guest runs at the destination already, while that is *paused* by the loss of its connection, or between the *checkpoints* of COLO. It is *real*
+stopped, then as well but in memory that the *last round* is still to send, in *postcopy*, when the guest runs at the
+destination already, while that is *paused* by the loss of its connection, or between the *checkpoints* of COLO. It is *real*
 (the host's kernel has taken the page away and told QEMU), *emulated*, as what is left of an earlier migration, or *hidden*:
 QEMU does not know of it until the migration reads the page. A page of huge memory is lost as a whole; of memory that is
 *split* a part of a huge page can be lost (`split-hugetlb=on` of QEMU's agent object).

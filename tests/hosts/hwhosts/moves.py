@@ -18,6 +18,7 @@ from .qmp import QmpError
 FILE = "/root/moved"
 DISK = "/root/disk.qcow2"
 SLOW, FAST = 1 << 17, 1 << 30
+LONG = 1_000_000  # ms: downtime in which all fits
 
 
 class Refused(Exception):
@@ -30,11 +31,12 @@ class Refused(Exception):
 
 class Move:
     """One move of `source` by `mode` to the QEMU that `destination(**options)` starts; poison.happen() is called at
-    `moment`, and poison.start_writing() and stop_writing() on the way to "later rounds".
+    `moment`, and poison.start_writing() and stop_writing() on the way to "later rounds" and the "last round".
 
     The moments: "before" the start, in "set-up" when nothing has been sent, in the "rounds" in which precopy sends (its
-    first), in "later rounds" when pages are sent again, at "switchover" when the guest has stopped, in "postcopy",
-    when it runs at the destination and the rest of its memory is still coming, or "paused", when that has been interrupted."""
+    first), in "later rounds" when pages are sent again, at "switchover" when the guest has stopped, then too but before the
+    "last round" sends these pages again, in "postcopy", when it runs at the destination and the rest of its memory is still
+    coming, or "paused", when that has been interrupted."""
 
     def __init__(self, mode, source, destination, moment, poison):
         self.mode = mode
@@ -54,13 +56,13 @@ class Move:
         capabilities += self.mode.capabilities
         if not self.mode.to_file:
             capabilities.append("return-path")
-        if self.moment == "switchover" and "pause-before-switchover" not in capabilities:
+        if self.moment in ("switchover", "last round") and "pause-before-switchover" not in capabilities:
             capabilities.append("pause-before-switchover")
         speed = SLOW if self.moment == "rounds" or self.mode.postcopy else FAST
         parameters = {**self.mode.parameters, "max-bandwidth": speed}
         if self.mode.postcopy:
             parameters["max-postcopy-bandwidth"] = SLOW
-        if self.moment == "later rounds":
+        if self.moment in ("later rounds", "last round"):
             parameters["downtime-limit"] = 1
         if self.mode.tls:
             parameters.update({"tls-creds": "tls0", "tls-hostname": tls.NAME})
@@ -97,19 +99,25 @@ class Move:
         if status != "setup":
             raise HarnessError(f"the poison did not come in set-up: {status}")
 
+    def _write_again(self):
+        """The guest writes and no end is in sight, until all has been sent at least once."""
+        self.poison.start_writing()
+        self.source.qmp.wait_event("MIGRATION_PASS", lambda data: data["pass"] > 2, 120)
+        self._set(max_bandwidth=SLOW)
+        self.poison.stop_writing()
+
     def _in_rounds(self):
         if self.moment == "rounds":
             self.migration.wait_status("active")
             self.poison.happen()
             self._set(max_bandwidth=FAST)
         elif self.moment == "later rounds":
-            # The guest writes and no end is in sight, until all has been sent at least once
-            self.poison.start_writing()
-            self.source.qmp.wait_event("MIGRATION_PASS", lambda data: data["pass"] > 2, 120)
-            self._set(max_bandwidth=SLOW)
-            self.poison.stop_writing()
+            self._write_again()
             self.poison.happen()
             self._set(max_bandwidth=FAST, downtime_limit=300)
+        elif self.moment == "last round":
+            self._write_again()
+            self._set(downtime_limit=LONG)  # it is the next
 
     def _start_postcopy(self):
         """QEMU may refuse that, and goes on with precopy. Then postcopy is waited for in vain, or something else fails."""
@@ -133,6 +141,7 @@ class Move:
         if self.migration.wait_status("pre-switchover", "failed") == "failed":
             return
         self._happen_if("switchover")
+        self._happen_if("last round")
         self.source.qmp.execute("migrate-continue", {"state": "pre-switchover"})
 
     def _on_the_way(self):
