@@ -10,7 +10,7 @@ way is in modes.py.
 import contextlib
 
 from . import tls
-from .base import HarnessError
+from .base import HarnessError, deadline
 from .guest import RUN, quit_politely
 from .migrate import Migration
 from .qmp import QmpError
@@ -153,11 +153,18 @@ class Move:
             self._in_postcopy()
 
     def _refuse_unless_completed(self):
-        information = self.migration.wait_end()
-        if information["status"] == "completed":
+        if self.migration.wait_end()["status"] == "completed":
             return
         self.source.wait_running()
-        raise Refused(information.get("error-desc", "no reason given"))
+        raise Refused(self._final_reason())
+
+    def _final_reason(self):
+        """The loss of the connection may be noticed before what the destination has said of it is read. QEMU's log has what
+        was known in the end."""
+        limit = deadline(60)
+        while (reason := self.migration.information().get("error-desc", "")) not in self.source.qemu_log():
+            limit.left(f"'{reason}' in QEMU's log")
+        return reason or "no reason given"
 
     def _arrive(self):
         self.migration.settle()
