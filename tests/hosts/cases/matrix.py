@@ -109,8 +109,8 @@ class PoisonBeside(Poison):
     def _choose(self):
         start = self.kind.start(self.guest)
         self._start = start
-        self._healthy = [] if self.kind.page == GIB else [start + number * poison.PAGE for number in (0, 3, 7, 9)]
-        first = [start] if self.kind.page == GIB else [start + number * poison.PAGE for number in (1, 2, 8)]
+        self._healthy = [] if self.page == GIB else [start + number * self.page for number in (0, 3, 7, 9)]
+        first = [start] if self.page == GIB else [start + number * self.page for number in (1, 2, 8)]
         if not isinstance(self.kind, Rom):
             self._look(self.guest, "fill", first + self._healthy)
         self._contents = self._look(self.guest, "read", self._healthy)

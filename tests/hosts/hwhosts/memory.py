@@ -9,7 +9,7 @@ from .poison import PAGE
 
 SIZE = 256  # MiB: a guest's main memory
 MIB, GIB = 1 << 20, 1 << 30
-GIGANTIC = Hardware(memory=6144, options="hugepagesz=1G hugepages=3")
+GIGANTIC = Hardware(memory=8192, options="hugepagesz=1G hugepages=5")
 """Hosts with huge pages of 1 GiB, which have to be set aside at boot."""
 
 
@@ -25,6 +25,7 @@ class Kind:
     hardware: Hardware = PLAIN  # of its hosts
     existing: str = ""  # a file that it must find
     agent_options: str = ""  # of QEMU's agent object
+    size: int = SIZE  # MiB
 
     def arguments(self, name, _hot_added=False):
         """QEMU's, for the guest of this name."""
@@ -38,7 +39,7 @@ class Kind:
     @property
     def huge_pages(self):
         """How many of 2 MiB it takes."""
-        return SIZE // 2 if self.page == 2 * MIB else 0
+        return self.size // 2 if self.page == 2 * MIB else 0
 
     def complete(self, guest):
         """Gives a running guest what its command line could not, or waits for that."""
@@ -68,7 +69,7 @@ class Nodes(Kind):
 class Extra(Kind):
     """Memory of a `device` beside the main one."""
     device: str = "pc-dimm"
-    size: int = 128  # MiB
+    size: int = 128
     hot: bool = False  # added at the source when the guest runs
     plugged: int = 0  # MiB that the guest takes of it by and by
     machine: str = "pc"
@@ -147,6 +148,7 @@ KINDS = {
                                   "device": "nvdimm,unarmed=on", "existing": "/dev/shm/vm1"}),
     "NVDIMM, pmem=on": Extra(**{**_NVDIMM, "options": _NVDIMM["options"] + ",pmem=on"}),
     "DIMM of hugetlb 1G": Extra(**_GIGANTIC),
+    "DIMM of hugetlb 2M": Extra("memfd", f"share=on,{_HUGE}", 2 * MIB, size=1024, hardware=GIGANTIC),
     "DIMM of 1 GiB, anonymous": Extra(size=1024, hardware=GIGANTIC),
     "ROM": Rom(),
 }
