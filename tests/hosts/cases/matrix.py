@@ -21,6 +21,7 @@ from hwhosts.runner import TESTS, Test, expect, expect_equal
 
 PAGES = (0, 100, 101, 102, 5000, 9000, 16383)
 LATE = (300, 7000)
+NOBODY = "/run/nobody.sock"
 
 
 class Poison:
@@ -173,6 +174,14 @@ def refusal(refused, destination):
     return "refused: " + re.sub(r"0x[0-9a-f]+", "0x…", "; ".join(words)).replace("|", "/")
 
 
+def peer(world, mode, kind):
+    """Options of the destination's QEMU."""
+    return {"": {"agent_options": kind.agent_options},
+            "no agent": {"agent": None},
+            "gone agent": {"agent": NOBODY},
+            "stock QEMU": {"agent": None, "qemu": world.settings.stock_qemu}}[mode.peer]
+
+
 def outcome(world, row):
     """Moves a guest as the row says; returns "carried", or "refused: " and the words."""
     mode, kind, new_kind = MODES[row.mode], KINDS[row.source], KINDS[row.destination]
@@ -189,7 +198,7 @@ def outcome(world, row):
         name = "vm2" if mode.local and source.process.running else "vm1"
         memory = new_kind.arguments("vm1" if mode.same_memory else name, True)
         guest = world.prepared_guest(there, name=name, incoming=incoming, memory=SIZE, extra=[*memory, *extra],
-                                     agent_options=new_kind.agent_options)
+                                     **peer(world, mode, new_kind))
         return guest.start() if connect else guest.launch()
 
     move = mode.move(mode, source, destination, row.moment, done)

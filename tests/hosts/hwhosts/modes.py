@@ -18,6 +18,9 @@ class Mode:
     local: bool = False  # the destination is on the same host
     tls: str = None  # the kind of credentials
     hwpoison: bool = True  # the capability
+    return_path: bool = True  # the capability, where somebody is at the other end
+    carries_poison: bool = True  # if it may
+    peer: str = ""  # what is at the other end instead of ours
     same_memory: bool = False  # both QEMUs map it
 
     @property
@@ -28,7 +31,7 @@ class Mode:
     @property
     def begins_with_poison(self):
         """Whether a guest that has some is let go."""
-        return self.hwpoison and self.move is not moves.Colo
+        return self.hwpoison and self.carries_poison
 
 
 def _multifd(compression="none", *more, tls=None, **parameters):
@@ -39,10 +42,14 @@ def _postcopy(*capabilities, **options):
     return Mode(("postcopy-ram", *capabilities), postcopy=True, **options)
 
 
-def _file(*capabilities, uri=f"file:{moves.FILE}", move=moves.FileMove, **parameters):
+def _file(*capabilities, move=moves.FileMove, **parameters):
     if "multifd" in capabilities:
         parameters["multifd-channels"] = 2
-    return Mode(capabilities, parameters, uri, move=move, local=True)
+    return Mode(capabilities, parameters, f"file:{moves.FILE}", move=move, local=True)
+
+
+def _snapshot(**options):
+    return Mode(uri=f"file:{moves.DISK}", move=moves.Snapshot, local=True, **options)
 
 
 def _shared(move, uri=None, mode="normal", capabilities=("x-ignore-shared",)):
@@ -60,6 +67,10 @@ MODES = {
     "precopy, cancelled and retried": Mode(move=moves.RetriedMove),
     "precopy, -S": Mode(move=moves.StoppedMove),
     "precopy, capability hwpoison off": Mode(hwpoison=False),
+    "precopy, return-path off": Mode(return_path=False),
+    "precopy, to a QEMU without agent": Mode(peer="no agent"),
+    "precopy, to an agent that is gone": Mode(peer="gone agent"),
+    "precopy, to stock QEMU": Mode(peer="stock QEMU"),
     "multifd": _multifd(),
     "multifd, zero-page-detection=legacy": _multifd("none", **{"zero-page-detection": "legacy"}),
     "multifd, zero-page-detection=none": _multifd("none", **{"zero-page-detection": "none"}),
@@ -79,11 +90,13 @@ MODES = {
     "file, mapped-ram, multifd": _file("mapped-ram", "multifd"),
     "file, mapped-ram, multifd, direct-io": _file("mapped-ram", "multifd", **{"direct-io": True}),
     "file, background-snapshot": _file("background-snapshot", move=moves.BackgroundMove),
-    "exec": _file(uri=f"exec:cat >{moves.FILE}"),
-    "snapshot": Mode(uri=f"file:{moves.DISK}", move=moves.Snapshot, local=True),
+    "exec": Mode(uri=f"exec:cat >{moves.FILE}", move=moves.FileMove, local=True, carries_poison=False),
+    "snapshot": _snapshot(),
+    "snapshot, capability hwpoison off": _snapshot(hwpoison=False),
     "x-ignore-shared": _shared(moves.Move, f"unix:{RUN}/move"),
     "CPR reboot": _shared(moves.FileMove, f"file:{moves.FILE}", "cpr-reboot"),
     "CPR transfer": _shared(moves.CprTransfer, None, "cpr-transfer", ()),
-    "RDMA": Mode(uri="rdma:10.77.0.2:4444", move=moves.Rdma),
-    "COLO": Mode(("x-colo",), {"x-checkpoint-delay": 1_000_000}, move=moves.Colo),
+    "RDMA": Mode(uri="rdma:10.77.0.2:4444", move=moves.Rdma, carries_poison=False),
+    # The thread of the return path takes the messages of COLO
+    "COLO": Mode(("x-colo",), {"x-checkpoint-delay": 1_000_000}, move=moves.Colo, return_path=False, carries_poison=False),
 }

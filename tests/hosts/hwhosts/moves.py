@@ -54,7 +54,7 @@ class Move:
     def _migration(self, **options):
         capabilities = ["hwpoison"] if self.mode.hwpoison else []
         capabilities += self.mode.capabilities
-        if not self.mode.to_file:
+        if self.mode.return_path and not self.mode.to_file:
             capabilities.append("return-path")
         if self.moment in ("switchover", "last round") and "pause-before-switchover" not in capabilities:
             capabilities.append("pause-before-switchover")
@@ -292,11 +292,6 @@ class Rdma(Move):
 class Colo(Move):
     """COLO: the guest goes on here, and the other QEMU gets it again with each checkpoint. Without poison that has no end, and
     nothing arrives. An operator ends what QEMU has given up."""
-
-    def _migration(self, **options):
-        migration = super()._migration(**options)
-        migration.capabilities.remove("return-path")  # its thread takes the messages of COLO
-        return migration
 
     def _on_the_way(self):
         self._in_rounds()
