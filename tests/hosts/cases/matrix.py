@@ -138,12 +138,14 @@ class PoisonBeside(Poison):
         expect_equal("pages that are not plugged", set(self._look(guest, "present", left_out)) - {"0"}, set())
 
 
-def prepare(host, kinds):
+def prepare(world, host, kinds):
     """Gives a host what memory of these kinds needs, and takes from it what that of others left."""
     thp = next((kind.thp for kind in kinds if kind.thp != "madvise"), "madvise")
     pages = sum(kind.huge_pages for kind in kinds)
-    host.shell("rm -f /dev/shm/vm* /shared/vm*.memory")
+    host.shell("rm -f /dev/shm/vm* /shared/vm*.memory /run/vhost-user")
     for kind in kinds:
+        if kind.back_end:
+            world.spawn(host, PACKAGE / "vhost-user-back-end", kind.back_end).read_line(60)
         if kind.existing:
             host.run("truncate", "-s", f"{kind.size}M", kind.existing)
     host.use_huge_pages(thp)
@@ -187,7 +189,7 @@ def outcome(world, row):
     mode, kind, new_kind = MODES[row.mode], KINDS[row.source], KINDS[row.destination]
     here, there = world.pair.a, world.pair.a if mode.local else world.pair.b
     for host in {here, there}:
-        prepare(host, [k for k, where in ((kind, here), (new_kind, there)) if where is host])
+        prepare(world, host, [k for k, where in ((kind, here), (new_kind, there)) if where is host])
     source = world.guest(here, memory=SIZE, extra=kind.arguments("vm1"),
                          agent_options=kind.agent_options).wait_ready()
     kind.complete(source)
