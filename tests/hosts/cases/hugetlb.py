@@ -10,7 +10,7 @@ import collections
 
 from cases.precopy import expect_poisoned
 from cases.refused import expect_untouched
-from hwhosts import poison
+from hwhosts import ktap, poison
 from hwhosts.memory import KINDS, SIZE
 from hwhosts.migrate import Migration
 from hwhosts.guest import quit_politely
@@ -194,3 +194,43 @@ def not_widened(world):
     expect(destination.wait_end() != 0, "the destination ended as if all were well")
     expect("'widen=on'" in destination.qemu_log(), destination.qemu_log()[-300:])
     expect_untouched(guest, addresses, PAGES)
+
+
+# ---- QEMU's own tests: the cases that ./check qtest skips on a machine without huge pages ----------------
+
+def qtest(world, program, cases, *options):
+    """These cases of a test program, by the start of their names, pass, and none is skipped. Without KVM, as there."""
+    prepare(world)
+    build = world.settings.path("PATCHED_QEMU_BUILD")
+    result = world.pair.a.run(
+        "unshare", "--mount", "/bin/sh", "-c", 'mount --bind /dev/null /dev/kvm && cd "$1" && shift && exec "$@"', "sh",
+        build, "env", f"QTEST_QEMU_BINARY={build}/qemu-system-x86_64", f"{build}/tests/qtest/{program}", *options, "--tap", "-k",
+        *(word for case in cases for word in ("-p", case)), limit=900, check=False)
+    report = ktap.report(result.stdout, result.status)
+    expect(not report.bad, f"{report.told('fail')}; status {report.status}: {result.stderr[-300:]}")
+    expect_equal("cases that were skipped", report.told("skip"), "")
+    missing = [case for case in cases if not any(name.startswith(case) for name in report.verdicts)]
+    expect_equal("cases that there are not", missing, [])
+    return report.summary()
+
+
+@test("full")
+def qtest_split(world):
+    """All cases of ram-poison-split-test, which look at each page of the guest."""
+    return qtest(world, "ram-poison-split-test", ["/x86_64/ram-poison-split"])
+
+
+@test()
+def qtest_inject(world):
+    """Poison in huge pages."""
+    return qtest(world, "ram-poison-test", ["/x86_64/ram-poison/inject/hugetlb",
+                                            "/x86_64/ram-poison/snapshot/widen"])
+
+
+@test()
+def qtest_migration(world):
+    """Migrations with huge pages at one end or both."""
+    return qtest(world, "migration-test", [f"/x86_64/migration/hwpoison/{name}" for name in (
+        "split", "postcopy/late/hugetlb", "postcopy/late/hugetlb-preempt", "memory/hugetlb", "memory/page-size",
+        "widen/hops", "widen/or-split", "widen/file", "widen/agent", "widen/off", "widen/postcopy",
+        "widen/postcopy-whole")], "--full")
