@@ -12,13 +12,12 @@ import signal
 from cases.precopy import expect_poisoned
 from hwhosts import poison
 from hwhosts.base import Deadline
-from hwhosts.guest import GUEST_OPTIONS, RUN, quit_politely
+from hwhosts.guest import GUEST_OPTIONS, quit_politely
 from hwhosts.memory import KINDS
 from hwhosts.modes import MODES
 from hwhosts.runner import expect_equal, test
+from hwhosts.vhost_user import DEVICE, DISK, serve
 
-DISK = "/root/disk"
-SOCKET = f"{RUN}/disk.sock"
 TAP = "tap0"
 PEER = "52:54:00:00:99:02"  # its address, to which the guest sends
 TOUCHED = {"disk-write": 200, "disk-read": 300, "copy-in": 400, "user": 500}
@@ -122,26 +121,7 @@ def vhost_net(world):
     side_by_side(world, [100], live, ["arrives", "is tried for ever", "is tried for ever"], extra=CARD)
 
 
-BACKEND = """
-import os, socket, sys
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(sys.argv[1])
-listener.listen()
-listener.set_inheritable(True)
-print("listens", flush=True)
-os.execv(sys.argv[2], [sys.argv[2], f"--fd={listener.fileno()}", f"--blk-file={sys.argv[3]}"])
-"""
-"""Makes the socket first, so that QEMU finds it."""
-SERVED = [*KINDS["memfd"].arguments("vm1"), "-chardev", f"socket,id=disk,path={SOCKET}",
-          "-device", "vhost-user-blk-pci,chardev=disk", *TIMERS]
-
-
-def serve(world, host):
-    """Starts QEMU's own vhost-user backend in a host, for one guest. No byte of its disk is zero."""
-    program = world.settings.path("PATCHED_QEMU_BUILD") / "contrib/vhost-user-blk/vhost-user-blk"
-    host.shell(f"rm -f {SOCKET}; mkdir -p {RUN}; head -c 1M /dev/zero | tr '\\0' '\\377' >{DISK}")
-    backend = world.spawn(host, "python3", "-c", BACKEND, SOCKET, program, DISK)
-    expect_equal("vhost-user backend", backend.read_line(30), "listens")
+SERVED = [*KINDS["memfd"].arguments("vm1"), *DEVICE, *TIMERS]
 
 
 def dma(guest, addresses):

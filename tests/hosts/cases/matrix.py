@@ -12,7 +12,7 @@ import os
 import re
 
 from cases.precopy import expect_poisoned
-from hwhosts import matrix, poison
+from hwhosts import matrix, poison, vhost_user
 from hwhosts.base import PACKAGE, Timeout
 from hwhosts.memory import GIB, KINDS, MIB, SIZE, Extra, Rom
 from hwhosts.modes import MODES
@@ -142,10 +142,10 @@ def prepare(world, host, kinds):
     """Gives a host what memory of these kinds needs, and takes from it what that of others left."""
     thp = next((kind.thp for kind in kinds if kind.thp != "madvise"), "madvise")
     pages = sum(kind.huge_pages for kind in kinds)
-    host.shell("rm -f /dev/shm/vm* /shared/vm*.memory /run/vhost-user")
+    host.shell("rm -f /dev/shm/vm* /shared/vm*.memory")
     for kind in kinds:
-        if kind.back_end:
-            world.spawn(host, PACKAGE / "vhost-user-back-end", kind.back_end).read_line(60)
+        if kind.served:
+            vhost_user.serve(world, host)
         if kind.existing:
             host.run("truncate", "-s", f"{kind.size}M", kind.existing)
     host.use_huge_pages(thp)

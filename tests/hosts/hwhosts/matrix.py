@@ -28,8 +28,9 @@ destination already, while that is *paused* by the loss of its connection, or be
 (the host's kernel has taken the page away and told QEMU), *emulated*, as what is left of an earlier migration, or *hidden*:
 QEMU does not know of it until the migration reads the page. A page of huge memory is lost as a whole; of memory that is
 *split* a part of a huge page can be lost (`split-hugetlb=on` of QEMU's agent object). Where good memory would be lost,
-`widen=on` gives it up instead (`hugetlb/widen` of the tests). *vhost-user* is a network card whose back end maps the
-guest's memory itself, and does not see the poison; QEMU warns or, with `vhost-user=refuse` of its agent object, refuses.
+`widen=on` gives it up instead (`hugetlb/widen` of the tests). *vhost-user* is a disk whose backend maps the guest's
+memory itself, and does not see the poison but after postcopy; QEMU warns or, with `vhost-user=refuse` of its agent object,
+refuses.
 
 | way | memory of the source | of the destination | poison comes | | |
 |---|---|---|---|---|---|

@@ -3,6 +3,7 @@
 
 import dataclasses
 
+from . import vhost_user
 from .base import HarnessError
 from .host import PLAIN, Hardware
 from .poison import PAGE
@@ -26,7 +27,7 @@ class Kind:
     existing: str = ""  # a file that it must find
     agent_options: str = ""  # of QEMU's agent object
     size: int = SIZE  # MiB
-    back_end: str = ""  # the socket of a vhost-user back end
+    served: bool = False  # mapped by a vhost-user backend, too
 
     def arguments(self, name, _hot_added=False):
         """QEMU's, for the guest of this name."""
@@ -119,10 +120,7 @@ _HUGE = "hugetlb=on,hugetlbsize=2M"
 _SPLIT = {"page": 2 * MIB, "agent_options": ",split-hugetlb=on"}
 _GIGANTIC = {"backend": "memfd", "options": "share=on,hugetlb=on,hugetlbsize=1G", "page": GIB, "size": 1024,
              "hardware": GIGANTIC}
-_CARD = ("-device", "virtio-net-pci,netdev=net,romfile=")
-_SOCKET = "/run/vhost-user"
-_VHOST_USER = {"backend": "memfd", "options": "share=on", "back_end": _SOCKET, "more": (
-    "-chardev", f"socket,id=vhost0,path={_SOCKET}", "-netdev", "vhost-user,id=net,chardev=vhost0", *_CARD)}
+_SERVED = {"backend": "memfd", "options": "share=on", "more": vhost_user.DEVICE, "served": True}
 _NVDIMM = {"backend": "file", "options": "share=on,mem-path=/dev/shm/{name}", "device": "nvdimm", "machine": "nvdimm=on"}
 
 KINDS = {
@@ -134,9 +132,8 @@ KINDS = {
     "shared anonymous": Kind(options="share=on"),
     "memfd": Kind("memfd", "share=on"),
     "memfd, aux-ram-share": Kind("memfd", "share=on", more=("-machine", "aux-ram-share=on")),
-    "memfd, network card": Kind("memfd", "share=on", more=("-netdev", "hubport,id=net,hubid=0", *_CARD)),
-    "memfd, vhost-user": Kind(**_VHOST_USER),
-    "memfd, vhost-user=refuse": Kind(**_VHOST_USER, agent_options=",vhost-user=refuse"),
+    "memfd, vhost-user": Kind(**_SERVED),
+    "memfd, vhost-user=refuse": Kind(**_SERVED, agent_options=",vhost-user=refuse"),
     "tmpfs, shared": Kind("file", "share=on,mem-path=/dev/shm/{name}"),
     "tmpfs, private": Kind("file", "share=off,mem-path=/dev/shm/{name}"),
     "hugetlb 2M": Kind("memfd", f"share=on,{_HUGE}", 2 * MIB),
