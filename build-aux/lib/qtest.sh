@@ -29,7 +29,11 @@ qtest_poison() {
         list=$(sed -n 's|^\(# \)\?/|/|p' <<<"$list")
         [[ -n $list ]] || echo "not ok ${program##*/}: it lists no case"
         cases=$(grep -i poison <<<"$list" || true)
-        # shellcheck disable=SC2046  # words: one -p for each
-        [[ -z $cases ]] || run_qtest "$1" "$program" "${full[@]}" $(printf -- '-p %s ' $cases)
+        if [[ -n $cases ]]; then
+            # shellcheck disable=SC2046  # words: one -p for each
+            run_qtest "$1" "$program" "${full[@]}" $(printf -- '-p %s ' $cases)
+        elif [[ $program == */migration-test ]]; then
+            echo "skip ${program##*/}: no case of poison (the kernel has no UFFDIO_POISON, or does not let us use it)"
+        fi
     done
 }
