@@ -10,7 +10,7 @@ from .poison import PAGE
 
 SIZE = 256  # MiB: a guest's main memory
 MIB, GIB = 1 << 20, 1 << 30
-GIGANTIC = Hardware(memory=8192, options="hugepagesz=1G hugepages=5")
+GIGANTIC = Hardware(memory=9216, options="hugepagesz=1G hugepages=6")
 """Hosts with huge pages of 1 GiB, which have to be set aside at boot."""
 
 
