@@ -23,7 +23,7 @@ packages_qemu=(dpkg-dev debian-archive-keyring ca-certificates xz-utils patch rs
     python3-venv perl libpixman-1-dev zlib1g-dev libzstd-dev libattr1-dev libcap-ng-dev
     libgnutls28-dev libtasn1-6-dev libpmem-dev)
 packages_linux=(flex bison bc libelf-dev liburing-dev)
-packages_run=(seabios qemu-system-data ipxe-qemu busybox-static cpio openssl)
+packages_run=(seabios qemu-system-data ipxe-qemu busybox-static cpio openssl iproute2)
 packages_lint=(shellcheck python3 perl git)
 
 # ---- packages to install ------------------------------------------------------------------------
